@@ -1,0 +1,36 @@
+//! Timings: the machine's two ceilings, single ops, whole steps.
+
+mod ceilings;
+mod ops;
+mod step;
+
+pub use ceilings::{Ceilings, copy_bytes_per_second, gemm_flops_per_second};
+pub use ops::{OpTiming, time_op};
+pub use step::{NodeTime, StepTiming, time_step};
+
+use std::time::Instant;
+
+/// Seconds of each of several runs, after two that do not count.
+pub struct Samples(pub Vec<f64>);
+
+impl Samples {
+    /// Runs `work` until `seconds` are over, at least five times.
+    pub fn take(seconds: f64, mut work: impl FnMut()) -> Self {
+        work();
+        work();
+        let (began, mut samples) = (Instant::now(), Vec::new());
+        while samples.len() < 5 || (began.elapsed().as_secs_f64() < seconds && samples.len() < 10_000) {
+            let start = Instant::now();
+            work();
+            samples.push(start.elapsed().as_secs_f64());
+        }
+        Self(samples)
+    }
+
+    /// The middle one: on a shared machine the mean measures the neighbours.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    }
+}

@@ -1,0 +1,84 @@
+//! One op on one of its cases: each of its passes timed alone.
+
+use super::{Ceilings, Samples};
+use crate::Result;
+use crate::device::{CpuProgram, Program};
+use crate::graph::{Graph, Kind};
+use crate::ops::table::{Case, Fill, OpSpec, Tensors};
+use crate::rng::{Philox, Purpose};
+use crate::tensor::DType;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A pass's time beside what it costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpTiming {
+    /// `op/pass/dtype/device/case`.
+    pub id: String,
+    pub milliseconds: f64,
+    pub flops: u64,
+    pub bytes: u64,
+    pub gflops_per_second: f64,
+    pub gigabytes_per_second: f64,
+    /// The roofline's floor over the time taken: 1 is as fast as the ceilings allow.
+    pub share_of_roofline: f64,
+}
+
+/// Times forward and backward passes for about `seconds` each.
+pub fn time_op(spec: &OpSpec, case: &Case, ceilings: Ceilings, seconds: f64) -> Result<Vec<OpTiming>> {
+    let mut graph = Graph::new();
+    let mut operands = BTreeMap::new();
+    for (name, ty, _) in &case.inputs {
+        let differentiable = spec.inputs.iter().any(|o| o.name == *name && o.differentiable);
+        let id = if differentiable {
+            graph.differentiable_input(name, ty.clone())?
+        } else {
+            graph.input(name, ty.clone())?
+        };
+        operands.insert(name.to_string(), id);
+    }
+    let outputs = (spec.record)(&mut graph, &case.params, &Tensors::new(spec.name, operands))?;
+    if spec.outputs[0].differentiable {
+        let upstream = graph.input("upstream", graph.ty(outputs[0]).clone())?;
+        graph.differentiate(&[(outputs[0], upstream)])?;
+    }
+    let mut program = CpuProgram::new(graph);
+    for id in program.graph().of_kind(Kind::Input) {
+        let info = program.graph().info(id).clone();
+        let fill =
+            case.inputs.iter().find(|(name, ..)| *name == info.name).map_or(Fill::Normal, |(.., fill)| *fill);
+        let mut rng = Philox::new(1, Purpose::Test, 0, id.0 as u64);
+        let n = info.ty.elements();
+        match (info.ty.dtype, fill) {
+            (DType::F32, Fill::Positive) => {
+                program.write_f32(id, &(0..n).map(|_| rng.range(0.5, 1.5)).collect::<Vec<_>>())?;
+            }
+            (DType::I64, Fill::Labels(classes)) => {
+                let labels: Vec<i64> = (0..n).map(|_| i64::from(rng.below(classes))).collect();
+                program.write(id, bytemuck::cast_slice(&labels))?;
+            }
+            _ => program.write_f32(id, &(0..n).map(|_| rng.normal()).collect::<Vec<_>>())?,
+        }
+    }
+    program.run_all()?;
+    let costs = program.plan().costs.clone();
+    let mut timings = Vec::new();
+    for (i, cost) in costs.into_iter().enumerate() {
+        let mut failed = None;
+        let time = Samples::take(seconds, || failed = program.run(i..i + 1).err().or(failed.take())).median();
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        timings.push(OpTiming {
+            id: format!("{}/f32/cpu/{}", program.graph().nodes()[i].op.name(), case.name),
+            milliseconds: time * 1e3,
+            flops: cost.flops,
+            bytes: cost.bytes,
+            gflops_per_second: cost.flops as f64 / time / 1e9,
+            gigabytes_per_second: cost.bytes as f64 / time / 1e9,
+            share_of_roofline: cost.roofline_seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
+                / time,
+        });
+    }
+    Ok(timings)
+}

@@ -1,0 +1,87 @@
+//! A whole training step: forward, loss, backward, optimiser, on views that are given.
+
+use super::Samples;
+use crate::Result;
+use crate::config::Config;
+use crate::device::{CpuProgram, Program};
+use crate::rng::{Philox, Purpose};
+use crate::ssl;
+use crate::train::record_step;
+use serde::Serialize;
+
+/// A step's time.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepTiming {
+    /// Source images, median.
+    pub images_per_second: f64,
+    /// Median.
+    pub milliseconds: f64,
+    pub views_per_image: usize,
+    pub batch: usize,
+    pub threads: usize,
+    pub gflops_per_second: f64,
+    pub arena_bytes: usize,
+    pub flops: u64,
+    pub bytes: u64,
+    /// Every sample, in the order taken.
+    pub samples_milliseconds: Vec<f64>,
+}
+
+/// Time spent in one kind of node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeTime {
+    pub op: &'static str,
+    pub milliseconds: f64,
+}
+
+/// Times the step of a configuration for about `seconds`, then each kind of node once.
+pub fn time_step(config: &Config, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
+    let step = record_step(config)?;
+    let mut program = CpuProgram::new(step.graph);
+    program.initialize(config.seed)?;
+    program.write_f32(step.seed_gradient, &[1.0])?;
+    // A learning rate of zero: the work is the same and the weights stay put however long it takes.
+    program.write_f32(step.schedule, &[0.0, 1.0])?;
+    for (_, views) in &step.views {
+        let mut rng = Philox::new(config.seed, Purpose::Test, 0, 0);
+        let n = program.graph().ty(*views).elements();
+        program.write_f32(*views, &(0..n).map(|_| rng.normal()).collect::<Vec<_>>())?;
+    }
+    let mut failed = None;
+    let samples = Samples::take(seconds, || failed = program.run_all().err().or(failed.take()));
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let time = samples.median();
+    let cost = program.plan().cost();
+    let timing = StepTiming {
+        images_per_second: config.batch as f64 / time,
+        milliseconds: time * 1e3,
+        views_per_image: ssl::find(&config.method)?.views,
+        batch: config.batch,
+        threads: rayon::current_num_threads(),
+        gflops_per_second: cost.flops as f64 / time / 1e9,
+        arena_bytes: program.plan().arena_bytes,
+        flops: cost.flops,
+        bytes: cost.bytes,
+        samples_milliseconds: samples.0.iter().map(|s| s * 1e3).collect(),
+    };
+    Ok((timing, by_op(&mut program)?))
+}
+
+/// Where one run's time goes, most first.
+fn by_op(program: &mut CpuProgram) -> Result<Vec<NodeTime>> {
+    let mut times: Vec<NodeTime> = Vec::new();
+    for i in 0..program.graph().nodes().len() {
+        let began = std::time::Instant::now();
+        program.run(i..i + 1)?;
+        let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+        let op = program.graph().nodes()[i].op.name();
+        match times.iter_mut().find(|t| t.op == op) {
+            Some(time) => time.milliseconds += milliseconds,
+            None => times.push(NodeTime { op, milliseconds }),
+        }
+    }
+    times.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+    Ok(times)
+}

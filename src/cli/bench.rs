@@ -1,0 +1,121 @@
+//! `rusa bench`.
+
+use super::say;
+use super::step::StepArguments;
+use anyhow::Result;
+use rusa::bench::{Ceilings, time_op, time_step};
+use rusa::files::write_atomically;
+use rusa::ops::table::{OPS, find};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Time this machine, single ops, or whole training steps.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// The machine's two ceilings: a large copy and a large matrix product, on all cores.
+    Copy {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Each pass of an op (or of all) on its benchmark shapes, beside the roofline.
+    Op {
+        /// Its name, as `rusa op list` shows it; all if not given.
+        op: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A whole step: forward, loss, backward, optimiser, on given views.
+    Step {
+        #[command(flatten)]
+        step: StepArguments,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct Common {
+    /// Seconds to measure each thing for.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Common {
+    fn write(&self, value: &Value) -> Result<()> {
+        if let Some(path) = &self.json {
+            write_atomically(path, format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Copy { common } => {
+            let c = Ceilings::measure();
+            say!("copy   {:8.1} GB/s (read + written)", c.bytes_per_second / 1e9);
+            say!("matmul {:8.1} GFLOP/s (f32, 1024³)", c.flops_per_second / 1e9);
+            common.write(&json!({
+                "gigabytes_per_second": c.bytes_per_second / 1e9, "gflops_per_second": c.flops_per_second / 1e9,
+                "threads": rayon::current_num_threads(),
+            }))?;
+        }
+        Command::Op { op, common } => {
+            let specs = match &op {
+                Some(name) => vec![find(name)?],
+                None => OPS.iter().collect(),
+            };
+            let ceilings = Ceilings::measure();
+            say!("{:<52} {:>9} {:>9} {:>8} {:>9}", "id", "ms", "GFLOP/s", "GB/s", "roofline");
+            let mut all = Vec::new();
+            for spec in specs {
+                let cases = (spec.cases)();
+                for case in cases.iter().filter(|c| c.bench_only) {
+                    for t in time_op(spec, case, ceilings, common.seconds / 4.0)? {
+                        say!(
+                            "{:<52} {:>9.3} {:>9.1} {:>8.1} {:>7.0} %",
+                            t.id,
+                            t.milliseconds,
+                            t.gflops_per_second,
+                            t.gigabytes_per_second,
+                            t.share_of_roofline * 100.0,
+                        );
+                        all.push(t);
+                    }
+                }
+            }
+            common.write(&json!({"ceilings": ceilings, "timings": all}))?;
+        }
+        Command::Step { step, common } => {
+            let config = step.config()?;
+            let (timing, nodes) = time_step(&config, common.seconds)?;
+            say!(
+                "{:.1} images/s ({} views each), {:.2} ms a step, {:.1} GFLOP/s, {} threads",
+                timing.images_per_second,
+                timing.views_per_image,
+                timing.milliseconds,
+                timing.gflops_per_second,
+                timing.threads,
+            );
+            for node in &nodes {
+                say!("  {:<28} {:>9.2} ms", node.op, node.milliseconds);
+            }
+            let mut value = serde_json::to_value(&timing)?;
+            value["nodes"] = serde_json::to_value(&nodes)?;
+            value["peak_rss_bytes"] = peak_rss_bytes().into();
+            common.write(&value)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The most memory this process ever held, where the system tells.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}

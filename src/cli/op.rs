@@ -1,0 +1,107 @@
+//! `rusa op`: the ops, one by one.
+
+use super::say;
+use anyhow::{Context, Result};
+use rusa::ops::run::run as run_op;
+use rusa::ops::table::{OPS, Operand};
+use rusa::tensor::{read_tensors, write_tensors};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// List the ops, or run one on your own tensors.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Each op with its inputs, outputs, layouts, and parameters with their defaults.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run one op on the tensors of a safetensors file.
+    ///
+    /// Example: rusa op run nt_xent --params '{"temperature":0.2}' --inputs z.safetensors --outputs out.safetensors
+    Run {
+        /// Its name, as `rusa op list` shows it.
+        op: String,
+        /// Parameters, as a JSON object; missing ones take their defaults.
+        #[arg(long, default_value = "{}")]
+        params: String,
+        /// File with the inputs under their names.
+        #[arg(long)]
+        inputs: PathBuf,
+        /// File to write the outputs to.
+        #[arg(long)]
+        outputs: PathBuf,
+        /// auto or cpu.
+        #[arg(long, default_value = "auto")]
+        device: String,
+        /// f32.
+        #[arg(long, default_value = "f32")]
+        dtype: String,
+        /// Also differentiate: takes d_<output> among the inputs, gives d_<input> among the outputs.
+        #[arg(long)]
+        backward: bool,
+    },
+}
+
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::List { json: true } => say!("{}", serde_json::to_string_pretty(&describe())?),
+        Command::List { json: false } => list()?,
+        Command::Run { op, params, inputs, outputs, device, dtype, backward } => {
+            super::run::check_device(&device, &dtype)?;
+            let params: Value = serde_json::from_str(&params).context("--params is not JSON")?;
+            let (tensors, _) = read_tensors(&inputs)?;
+            let results = run_op(&op, &params, &tensors, backward)?;
+            write_tensors(&outputs, &results, &BTreeMap::new())?;
+            for (name, tensor) in &results {
+                say!("{name}: {}", tensor.ty());
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> Result<()> {
+    let tensors = |operands: &[Operand]| {
+        let one = |o: &Operand| {
+            let (name, layout) = (o.name, o.layout);
+            let dtype =
+                if o.dtype == rusa::tensor::DType::F32 { String::new() } else { format!(" {}", o.dtype) };
+            if o.optional { format!("[{name}{layout}{dtype}]") } else { format!("{name}{layout}{dtype}") }
+        };
+        operands.iter().map(one).collect::<Vec<_>>().join(" ")
+    };
+    for spec in OPS {
+        say!("{}: {}", spec.name, spec.summary);
+        say!("    {} → {}", tensors(spec.inputs), tensors(spec.outputs));
+        if let Value::Object(params) = (spec.defaults)()
+            && !params.is_empty()
+        {
+            let params: Vec<_> = params.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            say!("    {}", params.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn describe() -> Value {
+    let operand = |o: &Operand| {
+        json!({
+            "name": o.name, "layout": o.layout, "dtype": o.dtype, "optional": o.optional,
+            "differentiable": o.differentiable,
+        })
+    };
+    let ops = OPS.iter().map(|spec| {
+        json!({
+            "name": spec.name,
+            "summary": spec.summary,
+            "inputs": spec.inputs.iter().map(operand).collect::<Vec<_>>(),
+            "outputs": spec.outputs.iter().map(operand).collect::<Vec<_>>(),
+            "params": (spec.defaults)(),
+        })
+    });
+    Value::Array(ops.collect())
+}

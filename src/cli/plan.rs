@@ -1,0 +1,104 @@
+//! `rusa plan`.
+
+use super::say;
+use super::step::StepArguments;
+use anyhow::Result;
+use rusa::bench::Ceilings;
+use rusa::graph::plan::Plan;
+use rusa::train::record_step;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Show a training step before it runs: nodes, shapes, FLOPs, bytes, memory, and the least time it can take.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    step: StepArguments,
+    /// The device's compute ceiling in TFLOP/s; measured here if not given.
+    #[arg(long, value_name = "TFLOP/s")]
+    peak_tflops: Option<f64>,
+    /// The device's memory ceiling in GB/s; measured here if not given.
+    #[arg(long, value_name = "GB/s")]
+    peak_gbs: Option<f64>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let config = arguments.step.config()?;
+    let graph = record_step(&config)?.graph;
+    let plan = Plan::new(&graph);
+    let ceilings = match (arguments.peak_tflops, arguments.peak_gbs) {
+        (Some(t), Some(g)) => Ceilings { flops_per_second: t * 1e12, bytes_per_second: g * 1e9 },
+        (t, g) => {
+            let here = Ceilings::measure();
+            Ceilings {
+                flops_per_second: t.map_or(here.flops_per_second, |t| t * 1e12),
+                bytes_per_second: g.map_or(here.bytes_per_second, |g| g * 1e9),
+            }
+        }
+    };
+    let floor = plan.roofline_seconds(ceilings.flops_per_second, ceilings.bytes_per_second);
+    let cost = plan.cost();
+    let shapes = |tensors: &[rusa::graph::TensorId]| {
+        tensors.iter().map(|&t| graph.ty(t).to_string()).collect::<Vec<_>>()
+    };
+    if arguments.json {
+        let nodes: Vec<_> = graph
+            .nodes()
+            .iter()
+            .zip(&plan.costs)
+            .map(|(node, cost)| {
+                json!({
+                    "op": node.op.name(), "scope": node.scope, "inputs": shapes(&node.inputs),
+                    "outputs": shapes(&node.outputs), "flops": cost.flops, "bytes": cost.bytes,
+                })
+            })
+            .collect();
+        let whole = json!({
+            "nodes": graph.nodes().len(), "launches": graph.nodes().len(), "flops": cost.flops, "bytes": cost.bytes,
+            "arena_bytes": plan.arena_bytes, "persistent_bytes": plan.persistent_bytes,
+            "live_bytes": plan.live_bytes, "roofline_seconds": floor, "ceilings": ceilings,
+            "images_per_second_at_most": config.batch as f64 / floor, "list": nodes,
+        });
+        say!("{}", serde_json::to_string_pretty(&whole)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{:>4}  {:<24} {:<30} {:>10} {:>10}  output", "node", "op", "where", "MFLOP", "MB");
+    for (i, (node, cost)) in graph.nodes().iter().zip(&plan.costs).enumerate() {
+        let outputs = shapes(&node.outputs);
+        let more = if outputs.len() > 1 { format!(" and {} more", outputs.len() - 1) } else { String::new() };
+        say!(
+            "{i:>4}  {:<24} {:<30} {:>10.1} {:>10.2}  {}{more}",
+            node.op.name(),
+            node.scope,
+            cost.flops as f64 / 1e6,
+            cost.bytes as f64 / 1e6,
+            outputs[0],
+        );
+    }
+    let mb = |bytes: usize| bytes as f64 / 1e6;
+    say!();
+    say!(
+        "{} nodes, {:.3} GFLOP, {:.3} GB moved",
+        graph.nodes().len(),
+        cost.flops as f64 / 1e9,
+        cost.bytes as f64 / 1e9
+    );
+    say!(
+        "arena {:.1} MB: {:.1} MB of weights, states and inputs, {:.1} MB of temporaries ({:.1} MB alive at once)",
+        mb(plan.arena_bytes),
+        mb(plan.persistent_bytes),
+        mb(plan.arena_bytes - plan.persistent_bytes),
+        mb(plan.live_bytes),
+    );
+    say!(
+        "roofline floor {:.2} ms a step, at most {:.0} images/s, under {:.3} TFLOP/s and {:.1} GB/s",
+        floor * 1e3,
+        config.batch as f64 / floor,
+        ceilings.flops_per_second / 1e12,
+        ceilings.bytes_per_second / 1e9,
+    );
+    Ok(ExitCode::SUCCESS)
+}

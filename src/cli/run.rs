@@ -1,0 +1,92 @@
+//! What several commands share: devices, data, and the encoder of a run or a weight file.
+
+use anyhow::{Context, Result, bail};
+use rusa::augment::Policy;
+use rusa::config::Config;
+use rusa::data::{self, Dataset, Options};
+use rusa::nn::Encoder;
+use rusa::tensor::HostTensor;
+use rusa::train::{Checkpoint, RunFolder, load_encoder};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Refuses what this build cannot run on, before anything is done.
+pub fn check_device(device: &str, precision: &str) -> Result<()> {
+    match device {
+        "auto" | "cpu" => {}
+        d if d == "vm" || d == "cuda" || d.starts_with("cuda:") => {
+            bail!(
+                "this build has the CPU engine only, no `{d}`; use --device cpu, or auto to take the best there is"
+            )
+        }
+        other => bail!("there is no device `{other}`; there are auto, cpu"),
+    }
+    match precision {
+        "f32" => Ok(()),
+        "bf16" => bail!("the CPU engine computes in f32; use f32 instead of bf16"),
+        other => bail!("there is no precision `{other}`; there is f32"),
+    }
+}
+
+/// Opens a data set and shows what a user should know of it.
+pub fn open_data(path: &str, options: &Options) -> Result<Dataset> {
+    let data = data::open(path, options)?;
+    for note in &data.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(data)
+}
+
+/// What `encoder.safetensors` says of itself: enough to rebuild the encoder and its input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct About {
+    pub encoder: Encoder,
+    pub size: usize,
+    pub channels: usize,
+    pub augment: Policy,
+    pub seed: u64,
+}
+
+impl About {
+    /// Of a run.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            encoder: config.encoder.clone(),
+            size: config.data.size,
+            channels: config.data.channels,
+            augment: config.augment.clone(),
+            seed: config.seed,
+        }
+    }
+}
+
+/// An encoder with its weights, from a run folder or a weight file.
+pub struct Trained {
+    pub about: About,
+    pub state: BTreeMap<String, HostTensor>,
+    /// The configuration, if it was a run.
+    pub config: Option<Config>,
+}
+
+impl Trained {
+    /// `path` is a run folder, or an `encoder.safetensors` (ours, or torchvision's own under our metadata).
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            let folder = RunFolder::new(path);
+            let config = Config::read(&folder.config()).context("not a run folder")?;
+            let state =
+                Checkpoint::read(&folder.checkpoint()).context("the run has no checkpoint yet")?.tensors;
+            return Ok(Self { about: About::of(&config), state, config: Some(config) });
+        }
+        let (state, about) = load_encoder(path)?;
+        let about = about.with_context(|| {
+            format!(
+                "{} does not say which encoder it is; give a run folder or a file rusa wrote",
+                path.display()
+            )
+        })?;
+        let about = serde_json::from_value(about).with_context(|| format!("{}: metadata", path.display()))?;
+        Ok(Self { about, state, config: None })
+    }
+}

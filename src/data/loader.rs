@@ -1,0 +1,263 @@
+//! Batches of views, made ahead of their use on threads of their own.
+//!
+//! One coordinator thread an epoch goes through the order of samples; for each batch, a pool of threads decodes the
+//! pictures and fills the views. At most [`DEPTH`] batches wait while the consumer works on one. What is in a batch
+//! depends on (seed, epoch, batch number) alone: not on threads, not on where the epoch was entered.
+
+use super::{Image, Split};
+use crate::rng::{Philox, Purpose};
+use crate::{Error, Result};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use std::any::Any;
+use std::cell::RefCell;
+use std::mem::take;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+/// Finished batches that wait for the consumer at most.
+pub const DEPTH: usize = 2;
+
+/// What batches are to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Samples a batch.
+    pub batch: usize,
+    /// Views a sample.
+    pub views: usize,
+    /// Values a view: height · width · channels.
+    pub view_len: usize,
+    pub seed: u64,
+    /// A new order each epoch, or data-set order.
+    pub shuffle: bool,
+    /// Leave out the last batch where it would be smaller.
+    pub drop_last: bool,
+    /// That decode and augment; 0 for as many as there are cores.
+    pub threads: usize,
+}
+
+/// Which picture a view is made of: with the seed and the number of the view, all that its random draws may depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub epoch: u32,
+    /// Index in the split.
+    pub id: usize,
+}
+
+/// N samples, V views of each.
+#[derive(Debug)]
+pub struct Batch {
+    /// Index in the split of each sample: `[N]`.
+    pub ids: Vec<usize>,
+    /// Class of each sample: `[N]`.
+    pub labels: Vec<i64>,
+    /// [V·N, view_len]: view v of sample i is row v·N + i.
+    pub views: Vec<f32>,
+    /// Where the buffers go when the batch is dropped.
+    home: Option<Sender<Batch>>,
+}
+
+impl Batch {
+    fn take(&mut self) -> Self {
+        Self {
+            ids: take(&mut self.ids),
+            labels: take(&mut self.labels),
+            views: take(&mut self.views),
+            home: None,
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            // Without room, or without a loader any more, the buffers go.
+            let _ = home.try_send(self.take());
+        }
+    }
+}
+
+/// Makes epochs of batches from a split.
+///
+/// `fill` writes the views of one sample, a slice of `view_len` values each, from its picture; it runs on many threads.
+pub struct Loader<F> {
+    split: Split,
+    plan: Plan,
+    fill: Arc<F>,
+    pool: Arc<ThreadPool>,
+    used: (Sender<Batch>, Receiver<Batch>),
+}
+
+impl<F> Loader<F>
+where
+    F: Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync + 'static,
+{
+    /// # Errors
+    /// If not even one batch can be had.
+    pub fn new(split: Split, plan: Plan, fill: F) -> Result<Self> {
+        if plan.batch == 0 || plan.views == 0 || plan.view_len == 0 {
+            return Err(Error::config("batch", "batch, views and view size must be at least 1"));
+        }
+        if batches(&plan, split.len()) == 0 {
+            let what = format!("{} is more than the {} pictures of the split", plan.batch, split.len());
+            return Err(Error::config("batch", what));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(plan.threads)
+            .thread_name(|i| format!("loader-{i}"))
+            .build()
+            .map_err(|e| Error::config("threads", format!("cannot start the loader: {e}")))?;
+        Ok(Self { split, plan, fill: Arc::new(fill), pool: Arc::new(pool), used: bounded(DEPTH + 2) })
+    }
+
+    /// Batches an epoch.
+    pub fn batches(&self) -> usize {
+        batches(&self.plan, self.split.len())
+    }
+
+    /// Starts on epoch `epoch` at batch `first`, and goes on to its end.
+    pub fn epoch(&self, epoch: u32, first: usize) -> Result<Epoch> {
+        let (sender, receiver) = bounded(DEPTH);
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            split: self.split.clone(),
+            plan: self.plan,
+            fill: self.fill.clone(),
+            pool: self.pool.clone(),
+            used: self.used.clone(),
+            stop: stop.clone(),
+            epoch,
+        };
+        let run = move || {
+            let order = order(&worker.plan, worker.split.len(), epoch);
+            for k in first..batches(&worker.plan, order.len()) {
+                let batch = worker.batch(&order, k);
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let thread = Builder::new()
+            .name("loader".to_owned())
+            .spawn(run)
+            .map_err(|e| Error::config("threads", format!("cannot start the loader: {e}")))?;
+        Ok(Epoch { batches: Some(receiver), stop, thread: Some(thread) })
+    }
+}
+
+/// The batches of one epoch, in order; ends after an error. Dropping it stops the threads' work on it.
+pub struct Epoch {
+    batches: Option<Receiver<Result<Batch>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes the coordinator if it waits to hand over a batch.
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            // It catches its panics; there is nothing to learn from the result.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker<F> {
+    split: Split,
+    plan: Plan,
+    fill: Arc<F>,
+    pool: Arc<ThreadPool>,
+    used: (Sender<Batch>, Receiver<Batch>),
+    stop: Arc<AtomicBool>,
+    epoch: u32,
+}
+
+impl<F> Worker<F>
+where
+    F: Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync,
+{
+    /// Batch `k` of the epoch.
+    fn batch(&self, order: &[u32], k: usize) -> Result<Batch> {
+        let start = k * self.plan.batch;
+        let members = &order[start..order.len().min(start + self.plan.batch)];
+        let fill = || self.pool.install(|| self.fill(members));
+        catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|panic| {
+            let what =
+                format!("batch {k} of epoch {}: a loader thread panicked: {}", self.epoch, message(&*panic));
+            Err(Error::op("loader", what))
+        })
+    }
+
+    fn fill(&self, members: &[u32]) -> Result<Batch> {
+        thread_local!(static IMAGE: RefCell<Image> = RefCell::default());
+        let Plan { views, view_len, .. } = self.plan;
+        let n = members.len();
+        let mut batch = self.buffers(n);
+        let Batch { ids, labels, views: values, .. } = &mut batch;
+
+        // The slots of one sample side by side: sample-major references into the view-major buffer.
+        let mut by_view: Vec<_> =
+            values.chunks_exact_mut(n * view_len).map(|v| v.chunks_exact_mut(view_len)).collect();
+        let mut slots = Vec::with_capacity(views * n);
+        for _ in 0..n {
+            slots.extend(by_view.iter_mut().filter_map(Iterator::next));
+        }
+        let rows = slots.par_chunks_exact_mut(views).zip(ids.par_iter_mut()).zip(labels.par_iter_mut());
+        let done = rows.zip(members).try_for_each(|(((slots, id), label), &member)| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            // Taken, not borrowed: `fill` may itself use rayon, and this thread then start on another sample.
+            let mut image = IMAGE.take();
+            *id = self.split.read(member as usize, &mut image)?;
+            *label = self.split.label(*id);
+            let result = (self.fill)(Sample { epoch: self.epoch, id: *id }, &image, slots);
+            IMAGE.set(image);
+            result
+        });
+        done.map(|()| batch)
+    }
+
+    /// Buffers of a batch that was dropped, or new ones, for `n` samples. Their content is any.
+    fn buffers(&self, n: usize) -> Batch {
+        let new = || Batch { ids: Vec::new(), labels: Vec::new(), views: Vec::new(), home: None };
+        let mut batch = self.used.1.try_recv().unwrap_or_else(|_| new());
+        batch.ids.resize(n, 0);
+        batch.labels.resize(n, 0);
+        batch.views.resize(n * self.plan.views * self.plan.view_len, 0.0);
+        batch.home = Some(self.used.0.clone());
+        batch
+    }
+}
+
+fn batches(plan: &Plan, count: usize) -> usize {
+    if plan.drop_last { count / plan.batch } else { count.div_ceil(plan.batch) }
+}
+
+/// The samples of an epoch, in the order of their use.
+fn order(plan: &Plan, count: usize, epoch: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    if plan.shuffle {
+        Philox::new(plan.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
+    }
+    order
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

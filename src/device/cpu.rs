@@ -1,0 +1,179 @@
+//! The CPU engine: one arena, and each node's kernel called on slices of it.
+
+use super::Program;
+use crate::graph::plan::{ALIGNMENT, Block, Plan};
+use crate::graph::{Graph, Kind, TensorId};
+use crate::ops::{Args, Slice};
+use crate::tensor::{DType, TensorType};
+use crate::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::Range;
+
+/// A graph planned for the CPU, with its memory.
+pub struct CpuProgram {
+    graph: Graph,
+    plan: Plan,
+    arena: Arena,
+    operands: Vec<Operands>,
+}
+
+struct Operands {
+    inputs: Vec<Slice>,
+    outputs: Vec<Slice>,
+    scratch: Slice,
+}
+
+impl CpuProgram {
+    /// Plans `graph` and allocates its arena, zeroed.
+    pub fn new(graph: Graph) -> Self {
+        let plan = Plan::new(&graph);
+        let arena = Arena::new(plan.arena_bytes);
+        let slice = |&t: &TensorId| arena.slice(plan.tensors[t.0], graph.ty(t).clone());
+        let operands = graph
+            .nodes()
+            .iter()
+            .zip(&plan.scratch)
+            .map(|(node, &scratch)| {
+                let elements = scratch.map_or(0, |block| block.bytes / 4);
+                Operands {
+                    inputs: node.inputs.iter().map(slice).collect(),
+                    outputs: node.outputs.iter().map(slice).collect(),
+                    scratch: arena.slice(scratch, TensorType::f32([elements])),
+                }
+            })
+            .collect();
+        Self { graph, plan, arena, operands }
+    }
+
+    fn run_node(&mut self, index: usize) {
+        let node = &self.graph.nodes()[index];
+        let Operands { inputs, outputs, scratch } = &self.operands[index];
+        // SAFETY: the slices lie inside the arena, which is zeroed at the start and borrowed by `&mut self`; the plan
+        // gives overlapping memory only to tensors that are not alive together, and a node's operands all are.
+        node.op.cpu(&unsafe { Args::new(inputs, outputs, &node.writes, scratch) });
+    }
+
+    fn bytes(&self, t: TensorId) -> Result<(*mut u8, usize)> {
+        let info = self.graph.info(t);
+        let block = self.plan.tensors[t.0]
+            .ok_or_else(|| Error::Graph(format!("`{}` is not part of the program", info.name)))?;
+        // SAFETY: the plan's blocks lie inside the arena.
+        Ok((unsafe { self.arena.base.add(block.offset) }, info.ty.bytes()))
+    }
+
+    fn has_non_finite(&self, t: TensorId) -> Result<bool> {
+        if self.graph.ty(t).dtype != DType::F32 {
+            return Ok(false);
+        }
+        let (from, size) = self.bytes(t)?;
+        // SAFETY: inside the arena, aligned to 256, initialised.
+        let values = unsafe { std::slice::from_raw_parts(from.cast::<f32>(), size / 4) };
+        Ok(values.iter().any(|v| !v.is_finite()))
+    }
+}
+
+impl Program for CpuProgram {
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn write(&mut self, t: TensorId, bytes: &[u8]) -> Result<()> {
+        let (to, size) = self.bytes(t)?;
+        if bytes.len() != size {
+            let info = self.graph.info(t);
+            return Err(Error::Graph(format!(
+                "`{}` is {}: {} bytes do not fit",
+                info.name,
+                info.ty,
+                bytes.len()
+            )));
+        }
+        // SAFETY: `to` has `size` bytes inside the arena, which `&mut self` borrows.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, size) };
+        Ok(())
+    }
+
+    fn read(&self, t: TensorId, bytes: &mut [u8]) -> Result<()> {
+        let info = self.graph.info(t);
+        if info.kind == Kind::Temp && !self.graph.kept().contains(&t) {
+            return Err(Error::Graph(format!(
+                "`{}` was not kept: its memory may be another's by now",
+                info.name
+            )));
+        }
+        let (from, size) = self.bytes(t)?;
+        assert_eq!(bytes.len(), size, "`{}` is {}", info.name, info.ty);
+        // SAFETY: `from` has `size` initialised bytes inside the arena.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), size) };
+        Ok(())
+    }
+
+    fn run(&mut self, nodes: Range<usize>) -> Result<()> {
+        nodes.for_each(|i| self.run_node(i));
+        Ok(())
+    }
+
+    fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>> {
+        for kind in [Kind::Input, Kind::Param, Kind::State] {
+            for t in self.graph.of_kind(kind) {
+                if self.has_non_finite(t)? {
+                    return Ok(Some(format!("`{}` itself holds NaN or infinity", self.graph.info(t).name)));
+                }
+            }
+        }
+        for i in nodes {
+            self.run_node(i);
+            let node = &self.graph.nodes()[i];
+            for &t in &node.outputs {
+                if self.has_non_finite(t)? {
+                    let place = if node.scope.is_empty() { "the loss" } else { &node.scope };
+                    return Ok(Some(format!(
+                        "op {i}, `{}` in {place}, is the first to give NaN or infinity",
+                        node.op.name()
+                    )));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Zeroed, aligned memory.
+struct Arena {
+    base: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: plain memory that the program owns.
+unsafe impl Send for Arena {}
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    fn new(bytes: usize) -> Self {
+        let layout = Layout::from_size_align(bytes.max(1), 4096.max(ALIGNMENT)).expect("a power of two");
+        // SAFETY: the size is not zero.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        Self { base, layout }
+    }
+
+    fn slice(&self, block: Option<Block>, ty: TensorType) -> Slice {
+        let offset = block.map_or(0, |b| b.offset);
+        assert!(offset + ty.bytes() <= self.layout.size());
+        // SAFETY: inside the arena, as just checked.
+        Slice::new(unsafe { self.base.add(offset) }, ty)
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.base, self.layout) };
+    }
+}

@@ -1,0 +1,102 @@
+//! Where a planned graph runs.
+
+mod cpu;
+
+pub use cpu::CpuProgram;
+
+use crate::graph::{Graph, Init, Kind, TensorId, plan::Plan};
+use crate::rng::{Philox, Purpose};
+use crate::tensor::HostTensor;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A planned graph in a device's memory, ready to run as often as one likes without allocating.
+pub trait Program: Send {
+    fn graph(&self) -> &Graph;
+    fn plan(&self) -> &Plan;
+
+    /// Copies values into a tensor.
+    fn write(&mut self, t: TensorId, bytes: &[u8]) -> Result<()>;
+
+    /// Copies a tensor's values out. A temporary must have been [kept](Graph::keep).
+    fn read(&self, t: TensorId, bytes: &mut [u8]) -> Result<()>;
+
+    /// Runs some of the nodes, in order.
+    fn run(&mut self, nodes: Range<usize>) -> Result<()>;
+
+    /// Runs nodes one by one and names the first that produces NaN or infinity, or a tensor that already held it.
+    fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>>;
+
+    /// Runs everything.
+    fn run_all(&mut self) -> Result<()> {
+        let all = 0..self.graph().nodes().len();
+        self.run(all)
+    }
+
+    /// Sets every parameter and state to its initial value. Each draw is keyed by the tensor's name, so weights do not
+    /// depend on the order of recording.
+    fn initialize(&mut self, seed: u64) -> Result<()> {
+        for kind in [Kind::Param, Kind::State] {
+            for t in self.graph().of_kind(kind) {
+                let info = self.graph().info(t);
+                let values = initial_values(info.init, &info.name, info.ty.elements(), seed);
+                self.write_f32(t, &values)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_f32(&mut self, t: TensorId, values: &[f32]) -> Result<()> {
+        self.write(t, bytemuck::cast_slice(values))
+    }
+
+    fn read_f32(&self, t: TensorId) -> Result<Vec<f32>> {
+        let mut values = vec![0.0f32; self.graph().ty(t).elements()];
+        self.read(t, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// Everything that outlives a run, by name: parameters and states.
+    fn state_dict(&self) -> Result<BTreeMap<String, HostTensor>> {
+        let mut dict = BTreeMap::new();
+        for kind in [Kind::Param, Kind::State] {
+            for t in self.graph().of_kind(kind) {
+                let info = self.graph().info(t);
+                let mut bytes = vec![0; info.ty.bytes()];
+                self.read(t, &mut bytes)?;
+                dict.insert(info.name.clone(), HostTensor::from_bytes(&info.ty, &bytes));
+            }
+        }
+        Ok(dict)
+    }
+
+    /// Sets every parameter and state of the graph from `dict`, which may hold more; a missing or misshapen one is an
+    /// error that names it.
+    fn load_state_dict(&mut self, dict: &BTreeMap<String, HostTensor>) -> Result<()> {
+        for kind in [Kind::Param, Kind::State] {
+            for t in self.graph().of_kind(kind) {
+                let info = self.graph().info(t).clone();
+                let tensor = dict
+                    .get(&info.name)
+                    .ok_or_else(|| Error::Graph(format!("no weights for `{}`", info.name)))?;
+                tensor.ty().expect("weights", &info.name, &info.ty)?;
+                self.write(t, tensor.bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn initial_values(init: Init, name: &str, n: usize, seed: u64) -> Vec<f32> {
+    // FNV-1a, so that the name is the stream.
+    let hash =
+        name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let mut rng = Philox::new(seed, Purpose::Init, 0, hash);
+    match init {
+        Init::Zeros => vec![0.0; n],
+        Init::Ones => vec![1.0; n],
+        Init::Normal(std) => (0..n).map(|_| std * rng.normal()).collect(),
+        Init::Uniform(bound) => (0..n).map(|_| rng.range(-bound, bound)).collect(),
+    }
+}

@@ -1,0 +1,39 @@
+//! How good are frozen features? Protocols (weighted kNN, linear probe), collapse diagnostics and pictures of the
+//! feature space, all on plain row-major `[n, d]` matrices.
+//!
+//! Every result is the same whatever the number of threads: work is cut into fixed blocks and reduced in their order.
+//!
+//! ```
+//! use rusa::eval::{Features, KnnOptions, knn};
+//!
+//! let train = Features::new(vec![1., 0., 0.9, 0.1, 0., 1., 0.2, 0.8], 2, vec![3, 3, 7, 7])?;
+//! let test = Features::new(vec![2., 0.1, 0.1, 5.], 2, vec![3, 7])?;
+//! let accuracy = knn(&train, &test, &KnnOptions { k: 2, ..Default::default() })?;
+//! assert_eq!(accuracy.top1, 1.0);
+//! # Ok::<(), rusa::Error>(())
+//! ```
+
+mod accuracy;
+mod diagnostics;
+mod embed;
+mod features;
+mod knn;
+mod lbfgs;
+mod linear;
+mod map;
+mod neighbours;
+mod protocol;
+mod spectrum;
+mod verdict;
+
+pub use accuracy::{Accuracy, wilson_interval};
+pub use diagnostics::{Collapse, alignment, feature_std, uniformity};
+pub use embed::{Embedder, Layer, raw_pixels};
+pub use features::{Features, Standardizer, l2_normalize_rows};
+pub use knn::{KnnOptions, knn};
+pub use linear::{LinearOptions, LinearProbe, linear_probe};
+pub use map::{MAP_MAX_POINTS, map2d};
+pub use neighbours::{Neighbour, neighbours};
+pub use protocol::{Scores, judge};
+pub use spectrum::{effective_rank, singular_values};
+pub use verdict::{Verdict, verdict};

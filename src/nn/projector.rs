@@ -1,0 +1,58 @@
+//! The head that a method's loss looks at; thrown away after pretraining.
+
+use super::layers::{Mode, batch_norm, linear};
+use crate::graph::{Graph, TensorId};
+use crate::ops::relu::Relu;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A multi-layer perceptron: `layers` linear layers, ReLU between them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Projector {
+    /// Linear layers in all.
+    pub layers: usize,
+    /// Features of every layer but the last.
+    pub hidden: usize,
+    /// Features of the last.
+    pub out: usize,
+    /// Batch norm behind every layer but the last.
+    pub batch_norm: bool,
+    /// Batch norm behind the last too.
+    pub batch_norm_last: bool,
+}
+
+impl Default for Projector {
+    /// Two layers, as in SimCLR.
+    fn default() -> Self {
+        Self { layers: 2, hidden: 512, out: 128, batch_norm: false, batch_norm_last: false }
+    }
+}
+
+impl Projector {
+    /// Records the head on features \[N,D\]; names count as in a `torch.nn.Sequential` (`projector.0.weight`, …).
+    pub fn record(&self, graph: &mut Graph, x: TensorId, mode: Mode) -> Result<TensorId> {
+        if self.layers == 0 || self.hidden == 0 || self.out == 0 {
+            return Err(Error::config("projector", "layers, hidden and out must be at least 1"));
+        }
+        graph.scope("projector", |graph| {
+            let mut x = x;
+            let mut index = 0;
+            for layer in 0..self.layers {
+                let last = layer + 1 == self.layers;
+                let norm = if last { self.batch_norm_last } else { self.batch_norm };
+                let features = if last { self.out } else { self.hidden };
+                x = linear(graph, &index.to_string(), x, features, !norm)?;
+                index += 1;
+                if norm {
+                    x = batch_norm(graph, &index.to_string(), x, None, !last, mode)?;
+                    index += 1;
+                } else if !last {
+                    x = graph.apply1(Relu, &[x])?;
+                }
+                index += usize::from(!last);
+            }
+            Ok(x)
+        })
+    }
+}

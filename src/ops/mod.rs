@@ -1,0 +1,79 @@
+//! One op, one room: formula, parameters, shape rule, cost, CPU kernel, derivative, cases, reference.
+//!
+//! [`table::OPS`] lists them; it feeds the tests, the benches, `rusa op list` and the README.
+
+pub mod add;
+mod args;
+pub mod augment;
+pub mod batch_norm;
+pub mod conv2d;
+pub mod cosine_loss;
+pub mod global_avg_pool;
+pub mod l2_normalize;
+pub mod linear;
+pub mod max_pool;
+pub mod nt_xent;
+pub mod relu;
+pub mod run;
+pub mod softmax_cross_entropy;
+pub mod table;
+
+pub use args::{Args, Slice};
+
+use crate::graph::Vjp;
+use crate::tensor::TensorType;
+use crate::{Error, Result};
+use std::fmt::Debug;
+
+/// One pass of one op, with its parameters.
+pub trait Op: Debug + Send + Sync + 'static {
+    /// The op and the pass: `conv2d`, `conv2d/bwd_weight`.
+    fn name(&self) -> &'static str;
+
+    /// The shape rule: output types from input types. Every invalid shape is an error that says why.
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>>;
+
+    /// What one application costs at least: each operand moved once, each multiply-add two FLOPs.
+    fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+        Cost { flops: 0, bytes: moved(inputs, outputs) }
+    }
+
+    /// Scratch memory the CPU kernel wants, in f32 elements.
+    fn scratch(&self, _inputs: &[TensorType]) -> usize {
+        0
+    }
+
+    /// The CPU kernel. Shapes have passed [`infer`](Self::infer); results must not depend on the thread count.
+    fn cpu(&self, args: &Args);
+
+    /// The vector–Jacobian product, in terms of other ops.
+    fn vjp(&self, _vjp: &mut Vjp) -> Result<()> {
+        Err(Error::op(self.name(), "has no derivative"))
+    }
+}
+
+/// Floating-point operations and bytes of memory traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Cost {
+    pub flops: u64,
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// The least time in seconds under two ceilings.
+    pub fn roofline_seconds(&self, flops_per_second: f64, bytes_per_second: f64) -> f64 {
+        (self.flops as f64 / flops_per_second).max(self.bytes as f64 / bytes_per_second)
+    }
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// Bytes moved if every operand is touched once.
+pub fn moved(inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+    inputs.iter().chain(outputs).map(|t| t.bytes() as u64).sum()
+}

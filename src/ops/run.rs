@@ -1,0 +1,119 @@
+//! One op on anyone's tensors, forwards and backwards.
+
+use super::table::{OpSpec, Tensors, find};
+use crate::device::{CpuProgram, Program};
+use crate::graph::Graph;
+use crate::tensor::{DType, HostTensor, TensorType, Values};
+use crate::{Error, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Applies the op called `name`. With `backward`, `inputs` also hold `d_<output>`, and the result `d_<input>`.
+///
+/// The gradient of a scalar output may be left out: it is then 1.
+pub fn run(
+    name: &str,
+    params: &Value,
+    inputs: &BTreeMap<String, HostTensor>,
+    backward: bool,
+) -> Result<BTreeMap<String, HostTensor>> {
+    let spec = find(name)?;
+    check_names(spec, inputs)?;
+    let mut graph = Graph::new();
+    let mut given = Vec::new();
+    let mut operands = BTreeMap::new();
+    for operand in spec.inputs {
+        if let Some(tensor) = inputs.get(operand.name) {
+            let tensor = convert(spec.name, operand.name, tensor, operand.dtype)?;
+            let id = if operand.differentiable {
+                graph.differentiable_input(operand.name, tensor.ty())?
+            } else {
+                graph.input(operand.name, tensor.ty())?
+            };
+            operands.insert(operand.name.to_string(), id);
+            given.push((id, tensor));
+        }
+    }
+    let ids = (spec.record)(&mut graph, params, &Tensors::new(spec.name, operands.clone()))?;
+    let mut wanted: Vec<_> = spec.outputs.iter().map(|o| o.name.to_string()).zip(ids).collect();
+
+    if backward {
+        let mut upstream = Vec::new();
+        for ((output, id), operand) in wanted.iter().zip(spec.outputs) {
+            let ty = graph.ty(*id).clone();
+            let grad = format!("d_{output}");
+            let tensor = match inputs.get(&grad) {
+                Some(tensor) => convert(spec.name, &grad, tensor, DType::F32)?,
+                None if operand.differentiable && ty.elements() == 1 => HostTensor::f32([1], vec![1.0]),
+                None => continue,
+            };
+            let grad = graph.input(&grad, ty)?;
+            upstream.push((*id, grad));
+            given.push((grad, tensor));
+        }
+        if upstream.is_empty() {
+            return Err(Error::op(
+                spec.name,
+                format!("backward needs the gradient of an output, `d_{}`", spec.outputs[0].name),
+            ));
+        }
+        let gradients = graph.differentiate(&upstream)?;
+        for (input, id) in &operands {
+            if let Some(gradient) = gradients.get(*id) {
+                wanted.push((format!("d_{input}"), gradient));
+            }
+        }
+    }
+
+    wanted.iter().for_each(|(_, id)| graph.keep(*id));
+    let mut program = CpuProgram::new(graph);
+    for (id, tensor) in &given {
+        tensor.ty().expect(spec.name, &program.graph().info(*id).name.clone(), program.graph().ty(*id))?;
+        program.write(*id, tensor.bytes())?;
+    }
+    program.run_all()?;
+    let mut outputs = BTreeMap::new();
+    for (name, id) in wanted {
+        let ty: TensorType = program.graph().ty(id).clone();
+        outputs.insert(name, HostTensor::f32(ty.shape, program.read_f32(id)?));
+    }
+    Ok(outputs)
+}
+
+fn check_names(spec: &'static OpSpec, inputs: &BTreeMap<String, HostTensor>) -> Result<()> {
+    let known: Vec<String> = spec
+        .inputs
+        .iter()
+        .map(|o| o.name.to_string())
+        .chain(spec.outputs.iter().map(|o| format!("d_{}", o.name)))
+        .collect();
+    match inputs.keys().find(|name| !known.contains(name)) {
+        Some(name) => {
+            Err(Error::op(spec.name, format!("there is no input `{name}`; it takes {}", known.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whole numbers may come as any type; floating-point tensors must be f32.
+fn convert(op: &'static str, name: &str, tensor: &HostTensor, want: DType) -> Result<HostTensor> {
+    let shape = if tensor.shape.is_empty() { vec![1] } else { tensor.shape.clone() };
+    let values = match (&tensor.values, want) {
+        (Values::F32(v), DType::F32) => Values::F32(v.clone()),
+        (Values::U8(v), DType::U8) => Values::U8(v.clone()),
+        (Values::I64(v), DType::I64) => Values::I64(v.clone()),
+        (Values::U8(v), DType::I64) => Values::I64(v.iter().map(|&x| i64::from(x)).collect()),
+        (Values::U8(v), DType::F32) => Values::F32(v.iter().map(|&x| f32::from(x)).collect()),
+        (Values::F32(v), DType::I64) if v.iter().all(|x| x.fract() == 0.0 && x.abs() < 1e15) => {
+            Values::I64(v.iter().map(|&x| x as i64).collect())
+        }
+        (Values::F32(v), DType::U8) if v.iter().all(|x| x.fract() == 0.0 && (0.0..256.0).contains(x)) => {
+            Values::U8(v.iter().map(|&x| x as u8).collect())
+        }
+        _ => {
+            let ty = tensor.ty();
+            return Err(Error::op(op, format!("input `{name}` is {ty}, which cannot be taken as {want}")));
+        }
+    };
+    Ok(HostTensor { shape, values })
+}

@@ -1,0 +1,14 @@
+//! Pretraining: the loop, its run folder, and how it stops, resumes and reports.
+
+mod checkpoint;
+mod conclude;
+mod metrics;
+mod pretrain;
+mod run_folder;
+mod tensorboard;
+
+pub use checkpoint::{Checkpoint, Position, export_encoder, load_encoder};
+pub use conclude::conclude;
+pub use metrics::{EpochRecord, Metrics, StepRecord};
+pub use pretrain::{End, Fill, Watcher, pretrain, record_step, view_maker};
+pub use run_folder::RunFolder;

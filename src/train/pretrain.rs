@@ -1,0 +1,313 @@
+//! The training loop: batches in, steps done, metrics logged, checkpoints kept.
+
+use super::{Checkpoint, EpochRecord, Metrics, Position, RunFolder, StepRecord};
+use crate::augment::{draw, stream};
+use crate::config::Config;
+use crate::data::{Batch, Dataset, Image, Sample, loader};
+use crate::device::{CpuProgram, Program};
+use crate::eval::{Collapse, Verdict, feature_std, verdict};
+use crate::ops::augment::{Augment, Scratch};
+use crate::optim::Schedule;
+use crate::ssl::{self, Step, StepSpec};
+use crate::{Error, Result};
+use std::cell::RefCell;
+use std::time::Instant;
+
+/// Who watches a run, and may stop it.
+pub trait Watcher {
+    /// Something worth a line.
+    fn message(&mut self, _text: &str) {}
+    /// A step is done, of `steps` in all.
+    fn step(&mut self, _record: &StepRecord, _steps: u64) {}
+    /// An epoch is done, of `epochs` in all.
+    fn epoch(&mut self, _record: &EpochRecord, _epochs: usize) {}
+    /// The last step is done.
+    fn trained(&mut self) {}
+    /// Whether to stop after this step.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All epochs are done.
+    Finished,
+    /// The watcher wanted to stop; the checkpoint is written.
+    Interrupted,
+}
+
+/// Makes the views of a sample.
+pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync;
+
+/// The step of a configuration: the graph that is run.
+pub fn record_step(config: &Config) -> Result<Step> {
+    StepSpec {
+        method: ssl::find(&config.method)?,
+        encoder: &config.encoder,
+        projector: &config.projector,
+        loss: &config.loss,
+        optimizer: &config.optimizer,
+        batch: config.batch,
+        size: config.data.size,
+        channels: config.data.channels,
+    }
+    .record()
+}
+
+/// Draws and makes the views of samples, each from its own random stream.
+pub fn view_maker(config: &Config) -> Result<Box<Fill>> {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    let policy = config.augment.clone();
+    policy.check(config.data.size, config.data.channels)?;
+    let op: Augment = policy.op(config.data.size);
+    let seed = config.seed;
+    Ok(Box::new(move |sample: Sample, image: &Image, views: &mut [&mut [f32]]| {
+        let Image { height, width, channels, pixels } = image;
+        let count = views.len();
+        for (v, view) in views.iter_mut().enumerate() {
+            let mut rng = stream(seed, sample.epoch, sample.id as u64, v, count);
+            let row = draw(&policy, v, &mut rng, *height, *width);
+            SCRATCH
+                .with_borrow_mut(|scratch| op.apply(pixels, *height, *width, *channels, &row, view, scratch))
+                .map_err(|e| Error::op("augment", e))?;
+        }
+        Ok(())
+    }))
+}
+
+/// Trains to the last epoch, or until the watcher stops it. Continues from the folder's checkpoint if there is one.
+pub fn pretrain(config: &Config, data: &Dataset, folder: &RunFolder, watch: &mut dyn Watcher) -> Result<End> {
+    let method = ssl::find(&config.method)?;
+    let plan = loader::Plan {
+        batch: config.batch,
+        views: method.views,
+        view_len: config.data.size * config.data.size * config.data.channels,
+        seed: config.seed,
+        shuffle: true,
+        drop_last: true,
+        threads: 0,
+    };
+    let loader = loader::Loader::new(data.train.clone(), plan, view_maker(config)?)?;
+    let per_epoch = loader.batches();
+    let schedule = Schedule::new(&config.optimizer, config.batch, config.epochs, per_epoch as u64)?;
+    let mut run = Run::new(config, folder, schedule)?;
+    if run.position.step > 0 {
+        watch.message(&format!("resuming after step {} of {}", run.position.step, run.schedule.steps()));
+    }
+    while run.position.epoch < config.epochs {
+        let first = run.position.batch;
+        let mut epoch = EpochSums::default();
+        for batch in loader.epoch(run.position.epoch as u32, first)? {
+            let record = run.step(&batch?)?;
+            epoch.add(&record, config.batch);
+            watch.step(&record, run.schedule.steps());
+            run.warn_of_collapse(watch)?;
+            let every = config.checkpoint.every_steps;
+            let stop = watch.stop();
+            if stop || (every > 0 && run.position.step % every == 0) {
+                run.save()?;
+            }
+            if stop {
+                watch.message(&format!(
+                    "stopped after step {}; --resume goes on from there",
+                    run.position.step
+                ));
+                return Ok(End::Interrupted);
+            }
+        }
+        // None if the run was killed just before this line, with the epoch's last step saved.
+        let record = if epoch.steps > 0 { Some(epoch.finish(&run)?) } else { None };
+        if let Some(record) = &record {
+            run.metrics.epoch(record)?;
+        }
+        run.position.epoch += 1;
+        run.position.batch = 0;
+        run.save()?;
+        if let Some(record) = &record {
+            watch.epoch(record, config.epochs);
+        }
+    }
+    watch.trained();
+    Ok(End::Finished)
+}
+
+/// A run under way.
+struct Run<'a> {
+    config: &'a Config,
+    folder: &'a RunFolder,
+    schedule: Schedule,
+    step: Recorded,
+    program: CpuProgram,
+    metrics: Metrics,
+    position: Position,
+    last_saved: Option<u64>,
+    clock: Instant,
+    warned: bool,
+}
+
+/// The parts of a [`Step`] that remain once its graph has become a program.
+struct Recorded {
+    views: Vec<(std::ops::Range<usize>, crate::graph::TensorId)>,
+    loss: crate::graph::TensorId,
+    embeddings: Vec<crate::graph::TensorId>,
+    schedule: crate::graph::TensorId,
+    update_from: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(config: &'a Config, folder: &'a RunFolder, schedule: Schedule) -> Result<Self> {
+        let Step { graph, views, loss, embeddings, schedule: lr, seed_gradient, update_from } =
+            record_step(config)?;
+        let mut program = CpuProgram::new(graph);
+        program.write_f32(seed_gradient, &[1.0])?;
+        let path = folder.checkpoint();
+        let (position, last_saved) = if path.exists() {
+            let checkpoint = Checkpoint::read(&path)?;
+            checkpoint.restore(&path, &mut program)?;
+            (checkpoint.position, Some(checkpoint.position.step))
+        } else {
+            program.initialize(config.seed)?;
+            (Position::default(), None)
+        };
+        let metrics = Metrics::resume(folder, position.step)?;
+        let step = Recorded { views, loss, embeddings, schedule: lr, update_from };
+        let clock = Instant::now();
+        Ok(Self {
+            config,
+            folder,
+            schedule,
+            step,
+            program,
+            metrics,
+            position,
+            last_saved,
+            clock,
+            warned: false,
+        })
+    }
+
+    /// One step; the clock runs from the end of the step before, so waiting for data counts.
+    fn step(&mut self, batch: &Batch) -> Result<StepRecord> {
+        let row = batch.views.len() / (batch.ids.len() * ssl::find(&self.config.method)?.views);
+        for (views, input) in &self.step.views {
+            let n = batch.ids.len() * row;
+            self.program.write_f32(*input, &batch.views[views.start * n..views.end * n])?;
+        }
+        let lr = self.schedule.lr(self.position.step);
+        self.program.write_f32(self.step.schedule, &[lr, (self.position.step + 1) as f32])?;
+        self.program.run(0..self.step.update_from)?;
+        let loss = self.program.read_f32(self.step.loss)?[0];
+        if !loss.is_finite() {
+            return Err(self.not_finite(loss)?);
+        }
+        let nodes = self.program.graph().nodes().len();
+        self.program.run(self.step.update_from..nodes)?;
+
+        let (embeddings, d) = self.embeddings()?;
+        let std = feature_std(&embeddings, d) as f32;
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.position.step += 1;
+        self.position.batch += 1;
+        self.position.seconds += seconds;
+        let record = StepRecord {
+            step: self.position.step,
+            epoch: self.position.epoch,
+            loss,
+            lr,
+            std,
+            images_per_second: self.config.batch as f64 / seconds,
+        };
+        self.metrics.step(&record)?;
+        Ok(record)
+    }
+
+    /// The embeddings of the last batch, view after view, and their length.
+    fn embeddings(&self) -> Result<(Vec<f32>, usize)> {
+        let mut all = Vec::new();
+        for &t in &self.step.embeddings {
+            all.extend(self.program.read_f32(t)?);
+        }
+        let d = self.step.embeddings.first().and_then(|&t| self.program.graph().ty(t).shape.last().copied());
+        Ok((all, d.unwrap_or(1)))
+    }
+
+    fn collapse(&self) -> Result<Collapse> {
+        let (embeddings, d) = self.embeddings()?;
+        let (a, b) = embeddings.split_at(embeddings.len() / 2);
+        Collapse::of_views(a, b, d)
+    }
+
+    /// Looks at steps 16, 32, 64, … and at the first sign says so, once.
+    fn warn_of_collapse(&mut self, watch: &mut dyn Watcher) -> Result<()> {
+        let step = self.position.step;
+        if !self.warned
+            && step >= 16
+            && step.is_power_of_two()
+            && let Verdict::Collapsed(advice) = verdict(&self.collapse()?)
+        {
+            watch.message(&format!("step {step}: COLLAPSED: {advice}"));
+            self.warned = true;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.metrics.flush()?;
+        Checkpoint::of(&self.program, self.position)?.write(&self.folder.checkpoint())?;
+        self.last_saved = Some(self.position.step);
+        // Saving is not training.
+        self.clock = Instant::now();
+        Ok(())
+    }
+
+    /// The weights are still those that gave the last finite loss: the same step again shows where it breaks.
+    fn not_finite(&mut self, loss: f32) -> Result<Error> {
+        self.metrics.flush()?;
+        let found = self.program.find_non_finite(0..self.step.update_from)?;
+        let place = found.unwrap_or_else(|| "no single op could be blamed".into());
+        let saved = match self.last_saved {
+            Some(step) => {
+                format!("the last good checkpoint is {} (step {step})", self.folder.checkpoint().display())
+            }
+            None => "no checkpoint had been written yet".into(),
+        };
+        let advice = "lower optimizer.lr, lengthen optimizer.warmup_epochs or look at the images";
+        let what = format!("the loss is {loss}: {place}; {saved}. To go on, {advice}");
+        Ok(Error::NonFinite { step: self.position.step + 1, what })
+    }
+}
+
+/// What an epoch adds up.
+#[derive(Default)]
+struct EpochSums {
+    loss: f64,
+    seconds: f64,
+    steps: u64,
+    images: f64,
+}
+
+impl EpochSums {
+    fn add(&mut self, record: &StepRecord, batch: usize) {
+        self.loss += f64::from(record.loss);
+        self.seconds += batch as f64 / record.images_per_second;
+        self.steps += 1;
+        self.images += batch as f64;
+    }
+
+    fn finish(&self, run: &Run) -> Result<EpochRecord> {
+        let collapse = run.collapse()?;
+        Ok(EpochRecord {
+            epoch: run.position.epoch,
+            step: run.position.step,
+            loss: self.loss / self.steps as f64,
+            seconds: self.seconds,
+            images_per_second: self.images / self.seconds.max(f64::MIN_POSITIVE),
+            collapse: serde_json::to_value(collapse).map_err(|e| Error::Graph(e.to_string()))?,
+        })
+    }
+}

@@ -1,0 +1,322 @@
+#!/usr/bin/env python
+"""Golden vectors of the ops: python tests/golden/ops.py  (rewrites tests/golden/ops/, prints the table of README.md)
+
+Inputs are f32 numbers; PyTorch computes in f64; results are rounded to f32 once. Layouts are rusa's: activations NHWC,
+weights KRSC. Each file holds the inputs, the outputs, `d_<output>` (given) and `d_<input>` (result) under the names of
+`rusa op list`. Its metadata are `op`, `params` (JSON), `inputs` and `outputs` (JSON lists of names), `torch`, and
+`scales` (JSON): for a result that cancellation leaves, the size of what cancels, which errors are a share of.
+"""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vectors import f32, save
+
+OUT = Path(__file__).parent / "ops"
+
+# ---- The ops: f64 tensors by name and parameters -> outputs by name -------------------------------------------------
+
+
+def conv2d(t, p):
+    x, w = t["x"].permute(0, 3, 1, 2), t["w"].permute(0, 3, 1, 2)
+    return {"y": F.conv2d(x, w, None, p["stride"], p["padding"], p["dilation"]).permute(0, 2, 3, 1)}
+
+
+def batch_norm(t, p):
+    x, eps = t["x"].movedim(-1, 1), p.get("eps", 1e-5)
+    training = p.get("training", True)
+    running = [t[k].clone() if k in t else None for k in ("running_mean", "running_var")]
+    y = F.batch_norm(x, *running, t["gamma"], t["beta"], training=training, eps=eps).movedim(1, -1)
+    if "residual" in t:
+        y = y + t["residual"]
+    outputs = {"y": F.relu(y) if p.get("relu") else y}
+    if training:
+        pixels = t["x"].detach().flatten(0, -2)
+        outputs |= {"mean": pixels.mean(0), "var": pixels.var(0, correction=0)}
+    return outputs
+
+
+def linear(t, p):
+    return {"y": F.linear(t["x"], t["w"], t.get("b"))}
+
+
+def relu(t, p):
+    return {"y": F.relu(t["x"])}
+
+
+def max_pool(t, p):
+    # Contiguous NCHW: there PyTorch's choice between equal values is the first in row order.
+    x = t["x"].permute(0, 3, 1, 2).contiguous()
+    return {"y": F.max_pool2d(x, p["kernel"], p["stride"], p["padding"]).permute(0, 2, 3, 1)}
+
+
+def global_avg_pool(t, p):
+    return {"y": F.adaptive_avg_pool2d(t["x"].permute(0, 3, 1, 2), 1).flatten(1)}
+
+
+def add(t, p):
+    return {"y": t["a"] + t["b"]}
+
+
+def l2_normalize(t, p):
+    return {"y": F.normalize(t["x"], dim=1, eps=p.get("eps", 1e-12))}
+
+
+def nt_xent(t, p):
+    z = F.normalize(t["z"], dim=1)
+    rows = z.shape[0]
+    s = z @ z.T / p["temperature"]
+    others = s.masked_fill(torch.eye(rows, dtype=torch.bool), -torch.inf)
+    partner = torch.arange(rows).roll(rows // 2)
+    return {"loss": (others.logsumexp(1) - s[torch.arange(rows), partner]).mean().reshape(1)}
+
+
+def cosine_loss(t, p):
+    return {"loss": -F.cosine_similarity(t["p"], t["z"], dim=1).mean().reshape(1)}
+
+
+def softmax_cross_entropy(t, p):
+    return {"loss": F.cross_entropy(t["logits"], t["labels"]).reshape(1)}
+
+
+# ---- The cases ------------------------------------------------------------------------------------------------------
+
+CASES = []
+
+
+def case(op, name, params, make, scales=None):
+    """`make(normal)` gives the inputs, and the upstream gradient if it is not drawn; `normal(*shape)` draws f32."""
+    CASES.append((op, name, params, make, scales or {}))
+
+
+def conv_case(name, n, h, w, c, k, r=3, s=None, stride=1, padding=0, dilation=1):
+    params = {"stride": stride, "padding": padding, "dilation": dilation}
+    make = lambda normal: {"x": normal(n, h, w, c), "w": normal(k, r, s or r, c)}
+    case(conv2d, name, params, make)
+
+
+conv_case("3x3", 2, 7, 9, 8, 16, padding=1)
+conv_case("3x3_p0", 2, 6, 5, 4, 5)
+conv_case("3x3_p2", 2, 4, 5, 5, 6, padding=2)
+conv_case("3x3_p3", 1, 3, 2, 3, 4, padding=3)
+conv_case("3x3_s2", 2, 9, 7, 8, 16, stride=2, padding=1)
+conv_case("3x3_s2_even", 2, 8, 6, 8, 8, stride=2, padding=1)
+conv_case("3x3_s2_p0_unread_edge", 2, 8, 6, 4, 8, stride=2)
+conv_case("3x3_s3", 1, 10, 11, 4, 6, stride=3, padding=1)
+conv_case("3x3_d2", 2, 9, 8, 6, 7, padding=2, dilation=2)
+conv_case("3x3_d2_s2", 2, 11, 10, 5, 8, stride=2, padding=1, dilation=2)
+conv_case("3x3_d3_p1", 1, 9, 11, 3, 4, padding=1, dilation=3)
+conv_case("3x3_gray", 3, 12, 12, 1, 16, padding=1)
+conv_case("3x3_rgb", 2, 9, 10, 3, 16, padding=1)
+conv_case("3x3_odd_channels", 2, 6, 7, 7, 13, padding=1)
+conv_case("3x3_one_output_channel", 2, 5, 6, 8, 1, padding=1)
+conv_case("3x3_one_pixel", 1, 1, 1, 8, 8, padding=1)
+conv_case("3x3_tall", 1, 17, 3, 8, 12, padding=1)
+conv_case("3x3_wide", 1, 2, 33, 8, 12, padding=1)
+conv_case("3x3_32_channels", 2, 12, 12, 32, 32, padding=1)
+conv_case("3x3_32_channels_odd", 1, 13, 11, 32, 32, padding=1)
+conv_case("3x3_32_channels_p0", 1, 8, 8, 32, 32)
+conv_case("3x3_64_channels", 2, 6, 6, 64, 64, padding=1)
+conv_case("1x1", 2, 5, 7, 16, 24, 1)
+conv_case("1x1_s2", 2, 7, 8, 16, 24, 1, stride=2)
+conv_case("1x1_p1", 1, 3, 4, 5, 6, 1, padding=1)
+conv_case("2x2_s2", 2, 7, 6, 4, 8, 2, stride=2)
+conv_case("1x3", 2, 5, 6, 4, 8, 1, 3, padding=1)
+conv_case("3x2", 2, 5, 6, 4, 8, 3, 2)
+conv_case("5x5", 2, 7, 9, 3, 8, 5, padding=2)
+conv_case("5x5_s2_p1", 1, 9, 8, 6, 5, 5, stride=2, padding=1)
+conv_case("7x7_s2_p3", 2, 15, 17, 3, 8, 7, stride=2, padding=3)
+conv_case("7x7_gray_p3", 1, 9, 8, 1, 10, 7, padding=3)
+
+
+def norm_case(name, shape, params=(), residual=False, mean=0.0, scales=None):
+    c = shape[-1]
+    params = dict(params)
+
+    def make(normal):
+        x = (normal(*shape) * (0.5 + np.arange(c, dtype="f4") / c) + mean + normal(c)).astype("f4")
+        inputs = {"x": x, "gamma": normal(c), "beta": normal(c)}
+        if residual:
+            inputs["residual"] = normal(*shape)
+        if not params.get("training", True):
+            inputs |= {"running_mean": normal(c), "running_var": normal(c) ** 2 + np.float32(0.1)}
+        return inputs
+
+    case(batch_norm, name, params, make, scales)
+
+
+RELU, EVAL = {"relu": True}, {"training": False}
+norm_case("plain", (2, 4, 6, 8))
+norm_case("odd_count", (3, 5, 3, 7))
+norm_case("relu", (2, 3, 5, 16), RELU)
+norm_case("residual", (2, 4, 3, 10), residual=True)
+norm_case("residual_relu", (2, 5, 4, 17), RELU, residual=True)
+norm_case("one_channel", (3, 3, 3, 1), RELU)
+norm_case("one_image", (1, 3, 4, 8), RELU)
+# Two values normalise to +-1 whatever they are: hardly any of gamma dy / sigma, up to 10 here, comes through.
+norm_case("two_values", (2, 1, 1, 5), scales={"d_x": 10})
+norm_case("large_eps", (2, 3, 3, 4), {"eps": 0.25})
+norm_case("far_from_zero", (4, 5, 5, 6), RELU, mean=100.0)
+norm_case("rows", (9, 12), RELU)
+norm_case("many_pixels", (4, 17, 13, 12), RELU, residual=True)
+norm_case("evaluation", (2, 3, 5, 8), EVAL)
+norm_case("evaluation_relu", (2, 3, 5, 9), EVAL | RELU)
+norm_case("evaluation_residual_relu", (1, 4, 3, 6), EVAL | RELU, residual=True)
+
+
+def linear_case(name, n, d, k, bias=True):
+    make = lambda normal: {"x": normal(n, d), "w": normal(k, d)} | ({"b": normal(k)} if bias else {})
+    case(linear, name, {}, make)
+
+
+linear_case("bias", 5, 7, 9)
+linear_case("no_bias", 6, 8, 16, bias=False)
+linear_case("batch_1", 1, 33, 10)
+linear_case("one_output", 7, 12, 1)
+linear_case("square", 32, 64, 64)
+linear_case("wide", 9, 130, 67)
+
+case(relu, "images", {}, lambda normal: {"x": normal(2, 3, 5, 7)})
+case(relu, "zeros", {}, lambda normal: {"x": np.maximum(normal(4, 9), 0) * np.float32([1, -1] * 4 + [1])})
+
+
+def pool_case(name, shape, kernel, stride, padding, fill=lambda normal, shape: normal(*shape)):
+    params = {"kernel": kernel, "stride": stride, "padding": padding}
+    case(max_pool, name, params, lambda normal: {"x": fill(normal, shape)})
+
+
+pool_case("3_2_1", (2, 8, 8, 8), 3, 2, 1)
+pool_case("3_2_1_odd", (2, 9, 7, 5), 3, 2, 1)
+pool_case("2_2_0", (2, 6, 8, 8), 2, 2, 0)
+pool_case("2_2_0_odd", (1, 7, 5, 3), 2, 2, 0)
+pool_case("3_1_1", (1, 5, 6, 4), 3, 1, 1)
+pool_case("3_3_0", (1, 7, 8, 2), 3, 3, 0)
+pool_case("2_3_1_gaps", (1, 8, 9, 3), 2, 3, 1)
+pool_case("one_pixel", (1, 1, 1, 4), 3, 2, 1)
+pool_case("negative", (1, 5, 5, 3), 3, 2, 1, lambda normal, shape: -abs(normal(*shape)) - np.float32(1))
+pool_case("ties", (2, 7, 6, 5), 3, 2, 1, lambda normal, shape: np.maximum(np.round(normal(*shape)), 0))
+
+for name, shape in [("small", (2, 3, 5, 7)), ("one_pixel", (3, 1, 1, 9)), ("square", (2, 8, 8, 16))]:
+    case(global_avg_pool, name, {}, lambda normal, shape=shape: {"x": normal(*shape)})
+
+for name, shape in [("images", (2, 3, 4, 5)), ("vector", (13,))]:
+    case(add, name, {}, lambda normal, shape=shape: {"a": normal(*shape), "b": normal(*shape)})
+
+
+def rows_with_zero(normal):
+    x, d_y = normal(4, 6), normal(4, 6)
+    x[2], d_y[2] = 0, 0
+    return {"x": x, "d_y": d_y}
+
+
+case(l2_normalize, "small", {}, lambda normal: {"x": normal(5, 7)})
+case(l2_normalize, "one_column", {}, lambda normal: {"x": normal(4, 1)}, {"d_x": 1})
+case(l2_normalize, "scales", {}, lambda normal: {"x": normal(5, 9) * np.float32([[1e-6], [1e-3], [1], [1e3], [1e6]])})
+case(l2_normalize, "large_eps", {"eps": 2.0}, lambda normal: {"x": normal(8, 4)})
+case(l2_normalize, "wide", {}, lambda normal: {"x": normal(3, 300)})
+case(l2_normalize, "zero_row", {}, rows_with_zero)
+# The gradient of a zero row is d_y / eps, as F.normalize has it.
+case(l2_normalize, "zero_row_gradient", {"eps": 1e-3}, lambda normal: {"x": normal(3, 5) * np.float32([[1], [0], [1]])})
+
+
+def contrastive_case(name, n, d, temperature, scale=1.0, scales=()):
+    def make(normal):
+        image = normal(n, d)
+        views = np.concatenate([image, image]) + np.float32(0.5) * normal(2 * n, d)
+        return {"z": views * np.float32(scale)}
+
+    # The loss is the difference of a log-sum-exp and a logit, both up to 1 / temperature.
+    case(nt_xent, name, {"temperature": temperature}, make, {"loss": 1, **dict(scales)})
+
+
+contrastive_case("t05", 4, 8, 0.5)
+contrastive_case("t02_odd", 5, 7, 0.2)
+contrastive_case("t007", 6, 16, 0.07)
+contrastive_case("two_images", 2, 5, 0.2, scales={"d_z": 1})  # Told apart with near certainty: 1 - p.
+contrastive_case("two_dimensions", 3, 2, 0.1)
+contrastive_case("large_z", 7, 9, 0.2, scale=1e4)
+contrastive_case("tiny_z", 7, 9, 0.2, scale=1e-4)
+contrastive_case("hundred", 33, 40, 0.2)
+contrastive_case("many_rows", 151, 12, 0.1)
+
+for name, shape in [("small", (5, 7)), ("batch_1", (1, 33)), ("projector", (31, 64))]:
+    case(cosine_loss, name, {}, lambda normal, shape=shape: {"p": normal(*shape), "z": normal(*shape)})
+case(cosine_loss, "scales", {}, lambda normal: {"p": normal(6, 9) * 1000, "z": normal(6, 9) / 1000})
+
+
+def class_case(name, n, classes, scale=1.0):
+    def make(normal):
+        labels = abs(normal(n) * 1000).astype("<i8") % classes
+        return {"logits": normal(n, classes) * np.float32(scale), "labels": labels}
+
+    case(softmax_cross_entropy, name, {}, make)
+
+
+class_case("small", 5, 7)
+class_case("batch_1", 1, 3)
+class_case("two_classes", 11, 2)
+class_case("hundred_classes", 19, 100)
+class_case("large_logits", 8, 10, scale=60.0)
+
+# ---- Making them ----------------------------------------------------------------------------------------------------
+
+
+def golden(op, name, params, make):
+    """Tensors and metadata of one file."""
+    rng = np.random.default_rng(zlib.crc32(f"{op.__name__}/{name}".encode()))
+    normal = lambda *shape: rng.standard_normal(shape).astype("<f4")
+    given = make(normal)
+    inputs = {k: v for k, v in given.items() if not k.startswith("d_")}
+    tensors = {k: torch.from_numpy(v) for k, v in inputs.items()}
+    tensors = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    trained = [k for k, v in tensors.items() if v.is_floating_point() and not k.startswith("running_")]
+    for k in trained:
+        tensors[k].requires_grad_()
+
+    outputs = op(tensors, params)
+    first, value = next(iter(outputs.items()))
+    upstream = given.get(f"d_{first}")
+    if upstream is None:
+        upstream = normal(*value.shape)
+    gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
+
+    file = dict(inputs)
+    file |= {k: f32(v) for k, v in outputs.items()}
+    file |= {f"d_{first}": upstream}
+    file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
+    metadata = {
+        "op": op.__name__,
+        "params": json.dumps(params),
+        "inputs": json.dumps(sorted(inputs)),
+        "outputs": json.dumps(sorted(outputs)),
+        "torch": torch.__version__,
+    }
+    return file, metadata
+
+
+def main():
+    torch.set_num_threads(1)
+    for old in OUT.glob("*.safetensors"):
+        old.unlink()
+    print("| file | inputs | parameters |\n| --- | --- | --- |")
+    for op, name, params, make, scales in CASES:
+        file, metadata = golden(op, name, params, make)
+        if scales:
+            metadata["scales"] = json.dumps(scales)
+        path = OUT / f"{op.__name__}__{name}.safetensors"
+        assert not path.exists(), f"two cases are called {path.stem}"
+        save(path, file, metadata)
+        shapes = " ".join(f"{k}{list(file[k].shape)}".replace(" ", "") for k in json.loads(metadata["inputs"]))
+        print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {v}' for k, v in params.items())} |")
+    size = sum(f.stat().st_size for f in OUT.iterdir())
+    print(f"{len(CASES)} files, {size / 1e6:.2f} MB", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
