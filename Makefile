@@ -1,5 +1,6 @@
 # make demo   pretrain on the embedded images, judge, draw the report: runs/demo/report.html
 # make test   build and run every test; what CI runs
+# make cuda   fetch NVIDIA's CUDA compiler into .toolchain, if there is none (280 MB; no GPU needed)
 # make lint   formatting, clippy, documentation
 # make test-all  also what needs PyTorch (installed into .venv) and a few minutes more
 
@@ -8,33 +9,42 @@ RUSA := target/release/rusa
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: all demo build test lint test-all peers clean
+# Where there is an nvcc, kernels that do not compile or that spill are errors. Every target asks alike: cargo builds
+# anew whenever the answer changes.
+WITH_CUDA = RUSA_REQUIRE_NVCC=$$(scripts/fetch-cuda.sh --found && echo 1)
+
+.PHONY: all demo build cuda test lint test-all peers clean
 
 all: build
 
 build:
 	@command -v $(CARGO) >/dev/null || { echo "error: no cargo: install Rust (rustup.rs), 1.90 or later"; exit 1; }
-	$(CARGO) build --release
+	$(WITH_CUDA) $(CARGO) build --release
 
 demo: build
 	$(RUSA) pretrain --data embedded --method simclr --epochs 12 --batch 128 --set optimizer.lr=0.24 \
 	    --out runs/demo --overwrite
 
-# One profile for program and tests, so that dependencies are built once.
-test: lint
-	$(CARGO) test --release
+cuda:
+	@PYTHON=$(PYTHON) scripts/fetch-cuda.sh
+
+# One profile for program and tests, so that dependencies are built once. `lint` builds too, so nvcc comes first.
+test: | cuda
+	@$(MAKE) --no-print-directory lint
+	$(WITH_CUDA) $(CARGO) test --release
 
 lint:
 	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+	$(WITH_CUDA) $(CARGO) clippy --release --all-targets -- -D warnings
+	$(WITH_CUDA) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
 $(VENV): benches/peers/requirements.txt
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet -r benches/peers/requirements.txt
 	touch $(VENV)
 
-test-all: test build $(VENV)
+test-all: test $(VENV)
+	@$(MAKE) --no-print-directory build
 	tests/peers/run.sh $(RUSA) $(VENV)
 
 # The same work in PyTorch, on this machine, in one go.
