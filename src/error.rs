@@ -40,6 +40,10 @@ pub enum Error {
     #[error("step {step}: {what}")]
     NonFinite { step: u64, what: String },
 
+    /// A CUDA kernel is not there, or cannot be used as asked.
+    #[error("kernel `{entry}`: {what}")]
+    Kernel { entry: String, what: String },
+
     /// The requested device cannot be used here.
     #[error("device `{device}`: {what}")]
     Device { device: String, what: String },
@@ -49,6 +53,11 @@ impl Error {
     /// An [`Error::Op`] from anything printable.
     pub fn op(op: &'static str, what: impl Into<String>) -> Self {
         Self::Op { op, what: what.into() }
+    }
+
+    /// An [`Error::Kernel`] naming the entry.
+    pub fn kernel(entry: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Kernel { entry: entry.into(), what: what.into() }
     }
 
     /// An [`Error::Config`] naming the key at fault.

@@ -9,6 +9,7 @@ pub mod error;
 pub mod eval;
 pub mod files;
 pub mod graph;
+pub mod kernels;
 pub mod linalg;
 pub mod nn;
 pub mod ops;
