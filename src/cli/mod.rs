@@ -6,6 +6,7 @@ mod data;
 mod doctor;
 mod embed;
 mod eval;
+mod kernels;
 mod op;
 mod plan;
 mod pretrain;
@@ -40,6 +41,8 @@ enum Command {
     #[command(subcommand)]
     Op(op::Command),
     #[command(subcommand)]
+    Kernels(kernels::Command),
+    #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
     Bench(bench::Command),
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Plan(a) => plan::run(a),
         Command::Augment(a) => augment::run(a),
         Command::Op(a) => op::run(a),
+        Command::Kernels(a) => kernels::run(a),
         Command::Data(a) => data::run(a),
         Command::Bench(a) => bench::run(a),
         Command::Doctor(a) => doctor::run(a),
