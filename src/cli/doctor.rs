@@ -4,6 +4,7 @@ use super::say;
 use anyhow::Result;
 use rusa::bench::Ceilings;
 use rusa::data::{self, Options};
+use rusa::kernels;
 use std::process::ExitCode;
 
 /// Look over this machine: what rusa will run on, and how fast that is.
@@ -14,6 +15,13 @@ pub fn run(_: Arguments) -> Result<ExitCode> {
     say!("rusa {}", env!("CARGO_PKG_VERSION"));
     say!("cpu      {} threads, {}", rayon::current_num_threads(), rusa::simd::unit());
     say!("gpu      not used: this build has the CPU engine only; --device auto takes the cpu");
+    match kernels::COMPILER {
+        Some(nvcc) => {
+            let count = kernels::entries().count();
+            say!("kernels  {count}, compiled by nvcc {}; no device launches them yet", nvcc.version);
+        }
+        None => say!("kernels  {}", kernels::NO_KERNELS),
+    }
     let ceilings = Ceilings::measure();
     say!(
         "ceilings {:.0} GFLOP/s f32 matrix product, {:.1} GB/s copy (read + written)",
