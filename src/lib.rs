@@ -20,5 +20,6 @@ pub mod simd;
 pub mod ssl;
 pub mod tensor;
 pub mod train;
+pub mod vm;
 
 pub use error::{Error, Result};

@@ -14,6 +14,7 @@ mod progress;
 mod report;
 mod run;
 mod step;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Data(data::Command),
     #[command(subcommand)]
     Bench(bench::Command),
+    #[command(subcommand)]
+    Vm(vm::Command),
     Doctor(doctor::Arguments),
 }
 
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Kernels(a) => kernels::run(a),
         Command::Data(a) => data::run(a),
         Command::Bench(a) => bench::run(a),
+        Command::Vm(a) => vm::run(a),
         Command::Doctor(a) => doctor::run(a),
     };
     match result {

@@ -1,0 +1,179 @@
+//! `rusa vm`: kernels on the PTX machine.
+
+use super::say;
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use rusa::vm::{Argument, Machine, Shape};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Run CUDA kernels without a GPU: on a machine, written in software, that executes PTX.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Run one kernel of a .ptx file.
+    ///
+    /// Buffers are tensors of a safetensors file: each becomes device memory, `--arg buf:NAME` passes its address, and
+    /// `--out` writes all of them as the kernel left them.
+    ///
+    /// Example: rusa vm run saxpy.ptx --entry saxpy --grid 4 --block 256 --buffers in.safetensors --out out.safetensors
+    /// --arg i32:1024 --arg f32:2.0 --arg buf:x --arg buf:y --check
+    ///
+    /// Exit status: 0 if the kernel ran and nothing was found; 1 if something was.
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+pub struct Run {
+    /// What `nvcc -ptx` wrote; with -lineinfo, findings name source lines.
+    ptx: PathBuf,
+    /// Name of the kernel.
+    #[arg(long)]
+    entry: String,
+    /// Blocks: x, x,y or x,y,z.
+    #[arg(long, value_parser = triple, default_value = "1")]
+    grid: [u32; 3],
+    /// Threads a block: x, x,y or x,y,z.
+    #[arg(long, value_parser = triple, default_value = "1")]
+    block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    #[arg(long, default_value_t = 0)]
+    shared: u32,
+    /// Tensors to put into device memory.
+    #[arg(long)]
+    buffers: Option<PathBuf>,
+    /// Kernel arguments in order: u32:5, i32:-1, u64:7, f32:0.5, f64:2.5, buf:NAME.
+    #[arg(long = "arg", allow_hyphen_values = true)]
+    arguments: Vec<String>,
+    /// Write the buffers here when the kernel has run.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Look for what compute-sanitizer finds, and more: out of bounds, races, missing waits, divergent barriers, …
+    #[arg(long)]
+    check: bool,
+    /// Seed of what the hardware leaves open: when async copies arrive.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(run) => run_kernel(&run),
+    }
+}
+
+/// A tensor in device memory.
+struct Buffer {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: usize,
+    address: u64,
+}
+
+fn run_kernel(run: &Run) -> Result<ExitCode> {
+    let ptx = std::fs::read(&run.ptx).with_context(|| run.ptx.display().to_string())?;
+    let ptx = String::from_utf8_lossy(&ptx);
+    let mut machine = Machine::new();
+    let module = machine.load(&ptx).with_context(|| run.ptx.display().to_string())?;
+    let program = module.program(&run.entry).with_context(|| run.ptx.display().to_string())?;
+    let buffers = match &run.buffers {
+        Some(path) => load_buffers(&mut machine, path)?,
+        None => BTreeMap::new(),
+    };
+    let arguments = run.arguments.iter().map(|text| argument(text, &buffers)).collect::<Result<Vec<_>>>()?;
+    let shape = Shape {
+        grid: run.grid,
+        block: run.block,
+        dynamic_shared: run.shared,
+        check: run.check,
+        seed: run.seed,
+        ..Shape::default()
+    };
+    let bar = ProgressBar::new(shape.blocks());
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} blocks, {eta} left")?);
+    let outcome = machine.run(&program, &shape, &arguments, &|blocks| bar.set_position(blocks))?;
+    bar.finish_and_clear();
+    std::io::stdout().write_all(&outcome.printed)?;
+    for finding in &outcome.findings {
+        say!("{finding}");
+    }
+    if let Some(path) = &run.out {
+        save_buffers(&machine, &buffers, path)?;
+    }
+    if outcome.findings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ended = if outcome.findings.iter().any(|f| f.fatal) { "; the launch ended early" } else { "" };
+    eprintln!("{} kinds of trouble in `{}`{ended}", outcome.findings.len(), run.entry);
+    Ok(ExitCode::FAILURE)
+}
+
+fn load_buffers(machine: &mut Machine, path: &Path) -> Result<BTreeMap<String, Buffer>> {
+    let data = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let tensors =
+        SafeTensors::deserialize(&data).with_context(|| format!("{}: not safetensors", path.display()))?;
+    let mut buffers = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let bytes = view.data();
+        let address = machine.allocate(&name, bytes.len() as u64)?;
+        machine.write(address, bytes)?;
+        let buffer =
+            Buffer { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: bytes.len(), address };
+        buffers.insert(name, buffer);
+    }
+    Ok(buffers)
+}
+
+fn save_buffers(machine: &Machine, buffers: &BTreeMap<String, Buffer>, path: &Path) -> Result<()> {
+    let mut contents = BTreeMap::new();
+    for (name, buffer) in buffers {
+        let mut bytes = vec![0; buffer.bytes];
+        machine.read(buffer.address, &mut bytes)?;
+        contents.insert(name, bytes);
+    }
+    let views = contents
+        .iter()
+        .map(|(name, bytes)| {
+            let buffer = &buffers[*name];
+            Ok((name.as_str(), TensorView::new(buffer.dtype, buffer.shape.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let file = safetensors::serialize(views, None)?;
+    rusa::files::write_atomically(path, &file)?;
+    Ok(())
+}
+
+/// `3`, `3,2` or `3,2,1`.
+fn triple(text: &str) -> Result<[u32; 3]> {
+    let parts = text.split(',').map(|part| part.trim().parse::<u32>()).collect::<Result<Vec<_>, _>>();
+    match parts.as_deref() {
+        Ok([x]) => Ok([*x, 1, 1]),
+        Ok([x, y]) => Ok([*x, *y, 1]),
+        Ok([x, y, z]) => Ok([*x, *y, *z]),
+        _ => bail!("`{text}` is not x, x,y or x,y,z"),
+    }
+}
+
+fn argument(text: &str, buffers: &BTreeMap<String, Buffer>) -> Result<Argument> {
+    let Some((kind, value)) = text.split_once(':') else {
+        bail!("--arg {text}: say its type, as in i32:5 or buf:x");
+    };
+    let bad = || format!("--arg {text}: `{value}` is no {kind}");
+    Ok(match kind {
+        "u32" => Argument::U32(value.parse().with_context(bad)?),
+        "i32" => Argument::I32(value.parse().with_context(bad)?),
+        "u64" => Argument::U64(value.parse().with_context(bad)?),
+        "f32" => Argument::F32(value.parse().with_context(bad)?),
+        "f64" => Argument::F64(value.parse().with_context(bad)?),
+        "buf" => match buffers.get(value) {
+            Some(buffer) => Argument::Pointer(buffer.address),
+            None => {
+                let known: Vec<&str> = buffers.keys().map(String::as_str).collect();
+                bail!("--arg {text}: --buffers has no `{value}`; it has: {}", known.join(", "));
+            }
+        },
+        _ => bail!("--arg {text}: the type is one of u32, i32, u64, f32, f64, buf"),
+    })
+}

@@ -1,0 +1,196 @@
+//! Floating-point numbers as PTX rounds them: four modes, subnormals flushed or not, one NaN.
+
+/// `.rn`, `.rz`, `.rm`, `.rp` (and `.rna`, ties away from zero).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    Nearest,
+    Zero,
+    Down,
+    Up,
+    NearestAway,
+}
+
+/// The NaN that every f32 operation returns.
+pub const NAN: f32 = f32::from_bits(0x7fff_ffff);
+
+/// Any NaN becomes the canonical one.
+#[inline(always)]
+pub fn canonical(x: f32) -> f32 {
+    if x.is_nan() { NAN } else { x }
+}
+
+/// Subnormals become zero of their sign (`.ftz`).
+#[inline(always)]
+pub fn flush(x: f32) -> f32 {
+    if x.to_bits() & 0x7f80_0000 == 0 { f32::from_bits(x.to_bits() & 0x8000_0000) } else { x }
+}
+
+/// `.sat`: into [0, 1], NaN to +0.
+#[inline(always)]
+pub fn saturate(x: f32) -> f32 {
+    if x > 0.0 { if x < 1.0 { x } else { 1.0 } } else { 0.0 }
+}
+
+/// The exact value `high + low` with |low| below half an ulp of `high`, rounded to odd in f64.
+///
+/// Rounding that once more to any format of 50 bits or fewer gives what one rounding of the exact value would.
+#[inline(always)]
+pub fn odd(high: f64, low: f64) -> f64 {
+    if low == 0.0 || !high.is_finite() || !low.is_finite() || high.to_bits() & 1 == 1 {
+        return high;
+    }
+    if high == 0.0 {
+        return low;
+    }
+    let outward = (low > 0.0) == (high > 0.0);
+    f64::from_bits(if outward { high.to_bits() + 1 } else { high.to_bits() - 1 })
+}
+
+/// a + b = sum + error, exactly (Knuth).
+#[inline(always)]
+pub fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let from_b = sum - a;
+    (sum, (a - (sum - from_b)) + (b - from_b))
+}
+
+/// A binary format: exponent bits, explicit mantissa bits.
+#[derive(Clone, Copy)]
+pub struct Format {
+    pub exponent: u32,
+    pub mantissa: u32,
+}
+
+pub const F32: Format = Format { exponent: 8, mantissa: 23 };
+pub const F16: Format = Format { exponent: 5, mantissa: 10 };
+pub const BF16: Format = Format { exponent: 8, mantissa: 7 };
+pub const TF32: Format = Format { exponent: 8, mantissa: 10 };
+
+/// Bits of `x` rounded to `format`; NaN becomes all ones below the sign.
+pub fn encode(x: f64, format: Format, round: Round) -> u32 {
+    let Format { exponent, mantissa } = format;
+    let sign = ((x.to_bits() >> 63) as u32) << (exponent + mantissa);
+    let infinity = ((1 << exponent) - 1) << mantissa;
+    if x.is_nan() {
+        return infinity | ((1 << mantissa) - 1);
+    }
+    if x.is_infinite() || x == 0.0 {
+        return sign | if x == 0.0 { 0 } else { infinity };
+    }
+    let negative = sign != 0;
+    let bias = (1i32 << (exponent - 1)) - 1;
+    let bits = x.abs().to_bits();
+    // f64 subnormals lie far below every format here: their exponent only has to be small.
+    let e = (bits >> 52) as i32 - 1023;
+    let full = (bits & ((1 << 52) - 1)) | u64::from(bits >> 52 != 0) << 52;
+    // Bits to drop: more of them below the smallest normal number.
+    let drop = (52 - mantissa as i32 + (1 - bias - e).max(0)).min(60) as u32;
+    let (kept, rest, half) = (full >> drop, full & ((1 << drop) - 1), 1u64 << (drop - 1));
+    let up = match round {
+        Round::Nearest => rest > half || rest == half && kept & 1 == 1,
+        Round::NearestAway => rest >= half,
+        Round::Zero => false,
+        Round::Up => rest != 0 && !negative,
+        Round::Down => rest != 0 && negative,
+    };
+    let biased = (e + bias).max(1);
+    // The implicit bit of a normal number adds one to the exponent field.
+    let magnitude = (((biased - 1) as u64) << mantissa) + kept + u64::from(up);
+    if magnitude >= u64::from(infinity) {
+        let stays_finite = match round {
+            Round::Zero => true,
+            Round::Up => negative,
+            Round::Down => !negative,
+            Round::Nearest | Round::NearestAway => false,
+        };
+        return sign | if stays_finite { infinity - 1 } else { infinity };
+    }
+    sign | magnitude as u32
+}
+
+/// `x` rounded to f32.
+pub fn to_f32(x: f64, round: Round) -> f32 {
+    if round == Round::Nearest { canonical(x as f32) } else { f32::from_bits(encode(x, F32, round)) }
+}
+
+/// The neighbour of the rounded-to-nearest `x` that `round` asks for, if the exact result is `x + error`.
+pub fn directed(x: f64, error: f64, round: Round) -> f64 {
+    if error == 0.0 || x.is_nan() {
+        return x;
+    }
+    match round {
+        Round::Nearest | Round::NearestAway => x,
+        Round::Up => {
+            if error > 0.0 {
+                x.next_up()
+            } else {
+                x
+            }
+        }
+        Round::Down => {
+            if error < 0.0 {
+                x.next_down()
+            } else {
+                x
+            }
+        }
+        Round::Zero if x > 0.0 => {
+            if error < 0.0 {
+                x.next_down()
+            } else {
+                x
+            }
+        }
+        Round::Zero => {
+            if error > 0.0 {
+                x.next_up()
+            } else {
+                x
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_agrees_with_the_processor() {
+        for bits in (0..=u32::MAX).step_by(104_729) {
+            let x = f64::from(f32::from_bits(bits)) * 1.000_000_071;
+            if !x.is_nan() {
+                assert_eq!(encode(x, F32, Round::Nearest), (x as f32).to_bits(), "{x:e}");
+            }
+            let x = f32::from_bits(bits);
+            if !x.is_nan() {
+                assert_eq!(
+                    encode(f64::from(x), F16, Round::Nearest),
+                    u32::from(half::f16::from_f32(x).to_bits())
+                );
+                assert_eq!(
+                    encode(f64::from(x), BF16, Round::Nearest),
+                    u32::from(half::bf16::from_f32(x).to_bits())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn directed_modes_bracket_the_value() {
+        for x in [1.0 + 1e-10, -1.0 - 1e-10, 1e-42 * 1.3, -1e-50, 3.5e38, -1e300, 65519.9] {
+            let (down, up) = (to_f32(x, Round::Down), to_f32(x, Round::Up));
+            assert!(f64::from(down) < x && x < f64::from(up), "{x} {down} {up}");
+            assert_eq!(to_f32(x, Round::Zero), if x > 0.0 { down } else { up });
+        }
+        assert_eq!(encode(65504.0 + 16.0, F16, Round::Zero), 0x7bff);
+        assert_eq!(encode(65504.0 + 16.0, F16, Round::Nearest), 0x7c00);
+    }
+
+    #[test]
+    fn odd_keeps_what_a_double_rounding_would_lose() {
+        // 1 + 2⁻²⁴ + 2⁻⁸⁰ lies just above a tie of f32.
+        let (high, low) = two_sum(1.0 + 2f64.powi(-24), 2f64.powi(-80));
+        assert_eq!((high as f32, odd(high, low) as f32), (1.0, 1.0 + f32::EPSILON));
+    }
+}
