@@ -13,10 +13,11 @@ pub enum Round {
 /// The NaN that every f32 operation returns.
 pub const NAN: f32 = f32::from_bits(0x7fff_ffff);
 
-/// Any NaN becomes the canonical one.
+/// Any NaN becomes the canonical one. On bits: to the compiler one NaN is as good as another.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { NAN } else { x }
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { NAN.to_bits() } else { bits })
 }
 
 /// Subnormals become zero of their sign (`.ftz`).

@@ -1,0 +1,8 @@
+//! The PTX machine from outside: bugs it must find, kernels it must pass, random programs it must compute rightly.
+
+#[path = "vm/differential.rs"]
+mod differential;
+#[path = "vm/kernels.rs"]
+mod kernels;
+#[path = "vm/planted.rs"]
+mod planted;
