@@ -1,12 +1,14 @@
-//! Timings: the machine's two ceilings, single ops, whole steps.
+//! Timings: the machine's two ceilings, single ops, whole steps, the PTX machine.
 
 mod ceilings;
 mod ops;
 mod step;
+mod vm;
 
 pub use ceilings::{Ceilings, copy_bytes_per_second, gemm_flops_per_second};
 pub use ops::{OpTiming, time_op};
 pub use step::{NodeTime, StepTiming, time_step};
+pub use vm::{VmTiming, time_vm};
 
 use std::time::Instant;
 

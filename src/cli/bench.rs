@@ -3,7 +3,7 @@
 use super::say;
 use super::step::StepArguments;
 use anyhow::Result;
-use rusa::bench::{Ceilings, time_op, time_step};
+use rusa::bench::{Ceilings, time_op, time_step, time_vm};
 use rusa::files::write_atomically;
 use rusa::ops::table::{OPS, find};
 use serde_json::{Value, json};
@@ -32,6 +32,11 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// The PTX machine on one core: lane-instructions a second, without checks and with.
+    Vm {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(clap::Args)]
@@ -55,6 +60,17 @@ impl Common {
 
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Vm { common } => {
+            let timings = time_vm(common.seconds)?;
+            say!("{:<30}{:>10}{:>22}{:>18}", "kernel", "checks", "lane-instructions/s", "mma FLOP/s");
+            for t in &timings {
+                let check = if t.check { "on" } else { "off" };
+                let (lanes, flops) =
+                    (t.lane_instructions_per_second / 1e6, t.tensor_core_flops_per_second / 1e9);
+                say!("{:<30}{check:>10}{lanes:>20.0} M{flops:>16.2} G", t.kernel);
+            }
+            common.write(&json!({ "cores": 1, "timings": timings }))?;
+        }
         Command::Copy { common } => {
             let c = Ceilings::measure();
             say!("copy   {:8.1} GB/s (read + written)", c.bytes_per_second / 1e9);

@@ -3,7 +3,8 @@
 use super::say;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use rusa::vm::{Argument, Machine, Shape};
+use rusa::files::write_atomically;
+use rusa::vm::{Argument, Machine, Page, Roofline, Shape};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -53,6 +54,15 @@ pub struct Run {
     /// Look for what compute-sanitizer finds, and more: out of bounds, races, missing waits, divergent barriers, …
     #[arg(long)]
     check: bool,
+    /// Count what a profiler counts: instructions, divergence, coalescing, bank conflicts, the costliest lines.
+    #[arg(long)]
+    profile: bool,
+    /// Also write the profile as JSON.
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    profile_json: Option<PathBuf>,
+    /// What the device can do, in TB/s and TFLOP/s: tells which of the two bounds the kernel. An H200's by default.
+    #[arg(long, value_name = "TB/s,TFLOP/s", default_value = "4.8,67", value_parser = roofline)]
+    roofline: Roofline,
     /// Seed of what the hardware leaves open: when async copies arrive.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -88,6 +98,7 @@ fn run_kernel(run: &Run) -> Result<ExitCode> {
         block: run.block,
         dynamic_shared: run.shared,
         check: run.check,
+        profile: run.profile,
         seed: run.seed,
         ..Shape::default()
     };
@@ -98,6 +109,13 @@ fn run_kernel(run: &Run) -> Result<ExitCode> {
     std::io::stdout().write_all(&outcome.printed)?;
     for finding in &outcome.findings {
         say!("{finding}");
+    }
+    if run.profile {
+        let page = Page::new(&program, &outcome.counters, Some(run.roofline));
+        write!(std::io::stdout(), "{page}")?;
+        if let Some(path) = &run.profile_json {
+            write_atomically(path, serde_json::to_string_pretty(&page)?.as_bytes())?;
+        }
     }
     if let Some(path) = &run.out {
         save_buffers(&machine, &buffers, path)?;
@@ -141,7 +159,7 @@ fn save_buffers(machine: &Machine, buffers: &BTreeMap<String, Buffer>, path: &Pa
         })
         .collect::<Result<Vec<_>>>()?;
     let file = safetensors::serialize(views, None)?;
-    rusa::files::write_atomically(path, &file)?;
+    write_atomically(path, &file)?;
     Ok(())
 }
 
@@ -153,6 +171,17 @@ fn triple(text: &str) -> Result<[u32; 3]> {
         Ok([x, y]) => Ok([*x, *y, 1]),
         Ok([x, y, z]) => Ok([*x, *y, *z]),
         _ => bail!("`{text}` is not x, x,y or x,y,z"),
+    }
+}
+
+/// `4.8,67`.
+fn roofline(text: &str) -> Result<Roofline> {
+    let parts = text.split_once(',').map(|(bytes, flops)| (bytes.parse::<f64>(), flops.parse::<f64>()));
+    match parts {
+        Some((Ok(bytes), Ok(flops))) if bytes > 0.0 && flops > 0.0 => {
+            Ok(Roofline { bytes_per_second: bytes * 1e12, flops_per_second: flops * 1e12 })
+        }
+        _ => bail!("`{text}` is not TB/s,TFLOP/s, as in 4.8,67"),
     }
 }
 

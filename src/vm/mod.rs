@@ -19,5 +19,5 @@ mod round;
 pub use check::{Finding, Kind, Other};
 pub use exec::{Outcome, Shape};
 pub use machine::{Argument, Machine, Module};
-pub use profile::{Counter, Counters};
+pub use profile::{Counter, Counters, Page, Roofline};
 pub use program::Program;

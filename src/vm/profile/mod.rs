@@ -1,4 +1,8 @@
-//! Counters of what a launch did, instruction by instruction.
+//! Counters of what a launch did, instruction by instruction, and the page that sums them up.
+
+mod page;
+
+pub use page::{Page, Roofline};
 
 /// Of one instruction of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
