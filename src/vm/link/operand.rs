@@ -243,10 +243,8 @@ pub fn special(name: &str) -> Option<(Special, Type)> {
         }
         "%clusterid.x" => word(Special::Ctaid(0)),
         "%nclusterid.x" => word(Special::Nctaid(0)),
-        name if name.starts_with("%envreg") => word(Special::Fixed(0)),
-        "%reserved_smem_offset_0" | "%reserved_smem_offset_begin" | "%reserved_smem_offset_end" => {
-            word(Special::Fixed(0))
-        }
+        // The driver keeps no shared memory for itself here.
+        name if name.starts_with("%envreg") || name.starts_with("%reserved_smem_offset") => word(Special::Fixed(0)),
         _ => None,
     }
 }
