@@ -53,9 +53,12 @@ fn reductions_add_up() {
     }
 }
 
+/// Blocks for so many rows and columns.
+type GridOf = fn(u32, u32) -> [u32; 3];
+
 #[test]
 fn matrices_multiply() {
-    let grids: [(&str, [u32; 3], fn(u32, u32) -> [u32; 3]); 2] = [
+    let grids: [(&str, [u32; 3], GridOf); 2] = [
         ("matmul_f32__naive", [16, 16, 1], |m, n| [n.div_ceil(16), m.div_ceil(16), 1]),
         ("matmul_f32__shared", [32, 8, 1], |m, n| [n.div_ceil(32), m.div_ceil(32), 1]),
     ];

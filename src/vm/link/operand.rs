@@ -244,7 +244,9 @@ pub fn special(name: &str) -> Option<(Special, Type)> {
         "%clusterid.x" => word(Special::Ctaid(0)),
         "%nclusterid.x" => word(Special::Nctaid(0)),
         // The driver keeps no shared memory for itself here.
-        name if name.starts_with("%envreg") || name.starts_with("%reserved_smem_offset") => word(Special::Fixed(0)),
+        name if name.starts_with("%envreg") || name.starts_with("%reserved_smem_offset") => {
+            word(Special::Fixed(0))
+        }
         _ => None,
     }
 }
