@@ -114,41 +114,129 @@ pub fn to_f32(x: f64, round: Round) -> f32 {
     if round == Round::Nearest { canonical(x as f32) } else { f32::from_bits(encode(x, F32, round)) }
 }
 
-/// The neighbour of the rounded-to-nearest `x` that `round` asks for, if the exact result is `x + error`.
-pub fn directed(x: f64, error: f64, round: Round) -> f64 {
-    if error == 0.0 || x.is_nan() {
-        return x;
+/// ±magnitude · 2^exponent. A set lowest bit may also stand for anything lost below it, which no rounding notices as long
+/// as there are a few more bits than the result keeps.
+#[derive(Clone, Copy)]
+struct Real {
+    negative: bool,
+    magnitude: u128,
+    exponent: i32,
+}
+
+impl Real {
+    fn new(x: f64) -> Self {
+        let field = (x.to_bits() >> 52 & 0x7ff) as i32;
+        let mantissa = (x.to_bits() & ((1 << 52) - 1)) | u64::from(field != 0) << 52;
+        Self { negative: x.is_sign_negative(), magnitude: mantissa.into(), exponent: field.max(1) - 1075 }
     }
+
+    /// The same number with its highest bit at `top`, if that is higher.
+    fn raised(self, top: u32) -> Self {
+        let shift = (self.magnitude.leading_zeros() + top).saturating_sub(127);
+        if self.magnitude == 0 {
+            return self;
+        }
+        Self { magnitude: self.magnitude << shift, exponent: self.exponent - shift as i32, ..self }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        // Bit 126 is for the carry.
+        let (x, y) = (self.raised(125), other.raised(125));
+        let (x, y) =
+            if y.magnitude == 0 || x.magnitude != 0 && x.exponent >= y.exponent { (x, y) } else { (y, x) };
+        let distance = (x.exponent - y.exponent).clamp(0, 127);
+        let shifted = y.magnitude >> distance;
+        let shifted = shifted | u128::from(shifted << distance != y.magnitude);
+        let (magnitude, negative) = if x.negative == y.negative {
+            (x.magnitude + shifted, x.negative)
+        } else if x.magnitude >= shifted {
+            (x.magnitude - shifted, x.negative)
+        } else {
+            (shifted - x.magnitude, y.negative)
+        };
+        Self { negative, magnitude, exponent: x.exponent }
+    }
+
+    /// For the modes that look in one direction only; not zero.
+    fn directed(self, round: Round) -> f64 {
+        let Self { negative, magnitude, exponent } = self.raised(127);
+        let sign = u64::from(negative) << 63;
+        let away = match round {
+            Round::Up => !negative,
+            Round::Down => negative,
+            _ => false,
+        };
+        // 53 bits stay, fewer below the smallest normal number.
+        let drop = 75.max(-1074 - exponent);
+        let kept = if drop < 128 { magnitude >> drop } else { 0 };
+        let inexact = drop >= 128 || kept << drop != magnitude;
+        // The implicit bit of a normal number adds one to the exponent field.
+        let bits = (((exponent + drop + 1074) as u64) << 52) + kept as u64 + u64::from(inexact && away);
+        let infinity = f64::INFINITY.to_bits();
+        f64::from_bits(sign | if bits < infinity { bits } else { infinity - u64::from(!away) })
+    }
+}
+
+/// a · b + c in one of the directed modes.
+pub fn fma(a: f64, b: f64, c: f64, round: Round) -> f64 {
+    let near = a.mul_add(b, c);
+    if !(a.is_finite() && b.is_finite() && c.is_finite()) {
+        return near;
+    }
+    let (x, y, c) = (Real::new(a), Real::new(b), Real::new(c));
+    let product = Real {
+        negative: x.negative != y.negative,
+        magnitude: x.magnitude * y.magnitude,
+        exponent: x.exponent + y.exponent,
+    };
+    let sum = product.plus(c);
+    match sum.magnitude {
+        // What cancels is −0 in this mode.
+        0 if round == Round::Down && product.negative != c.negative => -0.0,
+        0 => near,
+        _ => sum.directed(round),
+    }
+}
+
+/// a · b in one of the directed modes.
+pub fn multiply(a: f64, b: f64, round: Round) -> f64 {
+    fma(a, b, 0f64.copysign(a * b), round)
+}
+
+/// a / b in one of the directed modes.
+pub fn divide(a: f64, b: f64, round: Round) -> f64 {
+    if !a.is_finite() || !b.is_finite() || a == 0.0 || b == 0.0 {
+        return a / b;
+    }
+    let (a, b) = (Real::new(a).raised(126), Real::new(b).raised(52));
+    let quotient = a.magnitude / b.magnitude;
+    let more = quotient * b.magnitude != a.magnitude;
+    let negative = a.negative != b.negative;
+    Real { negative, magnitude: quotient | u128::from(more), exponent: a.exponent - b.exponent }
+        .directed(round)
+}
+
+/// √a in one of the directed modes.
+pub fn square_root(a: f64, round: Round) -> f64 {
+    if !a.is_finite() || a <= 0.0 {
+        return a.sqrt();
+    }
+    let a = Real::new(a).raised(126);
+    let odd = a.exponent & 1;
+    let square = a.magnitude >> odd;
+    let root = square.isqrt();
+    // The bit shifted out is zero: raising put 74 of them there.
+    let more = root * root != square;
+    Real { negative: false, magnitude: root | u128::from(more), exponent: (a.exponent + odd) / 2 }
+        .directed(round)
+}
+
+/// An integer as f64.
+pub fn from_integer(value: i128, round: Round) -> f64 {
     match round {
-        Round::Nearest | Round::NearestAway => x,
-        Round::Up => {
-            if error > 0.0 {
-                x.next_up()
-            } else {
-                x
-            }
-        }
-        Round::Down => {
-            if error < 0.0 {
-                x.next_down()
-            } else {
-                x
-            }
-        }
-        Round::Zero if x > 0.0 => {
-            if error < 0.0 {
-                x.next_down()
-            } else {
-                x
-            }
-        }
-        Round::Zero => {
-            if error > 0.0 {
-                x.next_up()
-            } else {
-                x
-            }
-        }
+        _ if value == 0 => 0.0,
+        Round::Nearest | Round::NearestAway => value as f64,
+        _ => Real { negative: value < 0, magnitude: value.unsigned_abs(), exponent: 0 }.directed(round),
     }
 }
 

@@ -3,21 +3,23 @@
 // `!(a >= b)` is true of NaN, and that is what `.ltu` means.
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
-use super::half::{from_bf16, from_f16};
+use super::half::{flush_f16, from_bf16, from_f16};
 use super::mods::Mods;
 use crate::vm::lanes::{CompareFn, compare};
 use crate::vm::ptx::Type::{self, *};
 use crate::vm::round::flush;
 
+/// Bits have no order; unsigned numbers have two names for theirs.
 macro_rules! integers {
-    ($relation:expr, $t:ty) => {
-        match $relation.as_str() {
-            "eq" => compare(|a: $t, b: $t| a == b),
-            "ne" => compare(|a: $t, b: $t| a != b),
-            "lt" | "lo" => compare(|a: $t, b: $t| a < b),
-            "le" | "ls" => compare(|a: $t, b: $t| a <= b),
-            "gt" | "hi" => compare(|a: $t, b: $t| a > b),
-            "ge" | "hs" => compare(|a: $t, b: $t| a >= b),
+    ($relation:expr, $ty:expr, $t:ty) => {
+        match ($relation.as_str(), $ty) {
+            ("eq", _) => compare(|a: $t, b: $t| a == b),
+            ("ne", _) => compare(|a: $t, b: $t| a != b),
+            (_, B16 | B32 | B64) | ("lo" | "ls" | "hi" | "hs", S16 | S32 | S64) => return None,
+            ("lt" | "lo", _) => compare(|a: $t, b: $t| a < b),
+            ("le" | "ls", _) => compare(|a: $t, b: $t| a <= b),
+            ("gt" | "hi", _) => compare(|a: $t, b: $t| a > b),
+            ("ge" | "hs", _) => compare(|a: $t, b: $t| a >= b),
             _ => return None,
         }
     };
@@ -118,18 +120,22 @@ pub fn setp(mods: &Mods) -> Option<Setp> {
         return None;
     }
     let ty = mods.last_type()?;
+    if rest.has("ftz") && !matches!(ty, F16 | F32) {
+        return None;
+    }
     let run = match ty {
         F32 if rest.has("ftz") => floats!(relation, f32, |x| flush(x)),
         F32 => floats!(relation, f32, |x| x),
         F64 => floats!(relation, f64, |x| x),
+        F16 if rest.has("ftz") => floats!(relation, u16, |x| from_f16(flush_f16(x))),
         F16 => floats!(relation, u16, |x| from_f16(x)),
         Bf16 => floats!(relation, u16, |x| from_bf16(x)),
-        U16 | B16 => integers!(relation, u16),
-        S16 => integers!(relation, i16),
-        U32 | B32 => integers!(relation, u32),
-        S32 => integers!(relation, i32),
-        U64 | B64 => integers!(relation, u64),
-        S64 => integers!(relation, i64),
+        U16 | B16 => integers!(relation, ty, u16),
+        S16 => integers!(relation, ty, i16),
+        U32 | B32 => integers!(relation, ty, u32),
+        S32 => integers!(relation, ty, i32),
+        U64 | B64 => integers!(relation, ty, u64),
+        S64 => integers!(relation, ty, i64),
         _ => return None,
     };
     Some(Setp { run, ty, combine })

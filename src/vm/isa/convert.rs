@@ -4,7 +4,7 @@ use super::half::{from_bf16, from_f16, to_bf16, to_f16};
 use super::{Mods, Recipe};
 use crate::vm::lanes::{self, AluFn, WARP, binary, lanes, unary};
 use crate::vm::ptx::Type::{self, *};
-use crate::vm::round::{self, Round, canonical, directed, encode, flush, odd, saturate};
+use crate::vm::round::{self, Round, canonical, encode, flush, odd};
 
 /// A conversion as said; [`Convert::run`] carries it out a lane at a time, [`Convert::fast`] names a loop if there is one.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +27,14 @@ enum Integral {
     Up,
 }
 
-const MODIFIERS: [&str; 13] =
-    ["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu", "satfinite"];
+const MODIFIERS: [&str; 12] =
+    ["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu"];
 
 /// Reads `cvt`'s modifiers: destination type first, source type last.
 pub fn convert(mods: &Mods) -> Option<Convert> {
     let mut types = mods.types();
     let (to, from) = (types.next()?, types.next()?);
-    if !mods.only(&MODIFIERS) || types.next().is_some() || mods.has("satfinite") {
+    if !mods.only(&MODIFIERS) || types.next().is_some() {
         return None;
     }
     let round = mods.one_of(&["rni", "rzi", "rmi", "rpi"]).map(|name| match name {
@@ -58,25 +58,26 @@ pub fn convert(mods: &Mods) -> Option<Convert> {
 impl Convert {
     /// `cvt.rn.bf16x2.f32 d, a, b`: a goes into the upper half.
     pub fn pack(mods: &Mods) -> Option<Recipe> {
-        let run = match (mods.first_type()?, mods.has("relu"), mods.has("rz")) {
-            (Bf16x2, false, false) => {
-                binary(|a: f32, b: f32| u32::from(to_bf16(a)) << 16 | u32::from(to_bf16(b)))
-            }
-            (F16x2, false, false) => {
-                binary(|a: f32, b: f32| u32::from(to_f16(a)) << 16 | u32::from(to_f16(b)))
-            }
-            (Bf16x2, true, false) => {
-                binary(|a: f32, b: f32| u32::from(to_bf16(relu(a))) << 16 | u32::from(to_bf16(relu(b))))
-            }
-            (F16x2, true, false) => {
-                binary(|a: f32, b: f32| u32::from(to_f16(relu(a))) << 16 | u32::from(to_f16(relu(b))))
-            }
-            (Bf16x2, false, true) => binary(|a: f32, b: f32| {
-                encode(a.into(), round::BF16, Round::Zero) << 16 | encode(b.into(), round::BF16, Round::Zero)
-            }),
-            (F16x2, false, true) => binary(|a: f32, b: f32| {
-                encode(a.into(), round::F16, Round::Zero) << 16 | encode(b.into(), round::F16, Round::Zero)
-            }),
+        macro_rules! packed {
+            ($one:expr) => {
+                match (mods.has("relu"), mods.has("rz")) {
+                    (false, false) => packed!($one, |x| x, Round::Nearest),
+                    (false, true) => packed!($one, |x| x, Round::Zero),
+                    (true, false) => packed!($one, relu, Round::Nearest),
+                    (true, true) => packed!($one, relu, Round::Zero),
+                }
+            };
+            ($one:expr, $before:expr, $round:expr) => {
+                binary(|a: f32, b: f32| {
+                    let half = |x: f32| ($one)(($before)(x), $round);
+                    half(a) << 16 | half(b)
+                })
+            };
+        }
+        let mut types = mods.types();
+        let run = match (types.next()?, types.next()?) {
+            (Bf16x2, F32) => packed!(to_bf16_rounded),
+            (F16x2, F32) => packed!(to_f16_rounded),
             _ => return None,
         };
         mods.only(&["rn", "rz", "relu"]).then(|| Recipe::new(run, B32, &[F32, F32]))
@@ -97,12 +98,11 @@ impl Convert {
             (F32, U32, Some(Integral::Zero), _) => unary(|a: f32| a as u32),
             (F32, F64, None, _) => unary(|a: f32| f64::from(a)),
             (F64, F32, None, Round::Nearest) => unary(|a: f64| canonical(a as f32)),
-            (F16, F32, None, _) => unary(from_f16),
+            (F16, F32, None, _) => unary(|a: u16| canonical(from_f16(a))),
             (F32, F16, None, Round::Nearest) => unary(to_f16),
             (F32, Bf16, None, Round::Nearest) => unary(to_bf16),
-            (S32, S64, ..) => unary(|a: i32| i64::from(a)),
-            (U32 | S32, U64, ..) if self.from == U32 => unary(|a: u32| u64::from(a)),
-            (U32, S64, ..) => unary(|a: u32| u64::from(a)),
+            (S32, S64 | U64, ..) => unary(|a: i32| i64::from(a)),
+            (U32, S64 | U64, ..) => unary(|a: u32| u64::from(a)),
             (U64 | S64, U32 | S32, ..) => unary(|a: u64| a as u32),
             (U32 | S32, U16 | S16, ..) => unary(|a: u32| a as u16),
             (U16, U32 | S32, ..) => unary(|a: u16| u32::from(a)),
@@ -161,52 +161,69 @@ impl Convert {
     }
 
     fn integer_to_float(&self, value: i128) -> u64 {
+        let value = if self.sat { value.clamp(0, 1) } else { value };
+        if self.to == F64 {
+            return round::from_integer(value, self.mode).to_bits();
+        }
         let high = value as f64;
-        let low = (value - high as i128) as f64;
-        self.encode(high, low)
+        self.encode(odd(high, (value - high as i128) as f64))
     }
 
     fn float_to_integer(&self, value: f64) -> u64 {
-        let rounded = match self.round {
-            Some(Integral::Nearest) => value.round_ties_even(),
-            Some(Integral::Down) => value.floor(),
-            Some(Integral::Up) => value.ceil(),
-            Some(Integral::Zero) | None => value.trunc(),
-        };
-        // NaN becomes 0, what is out of range the nearest limit.
         let (low, high) = limits(self.to);
+        if value.is_nan() {
+            let wide = self.from == F64 || self.to.bytes() == 8;
+            return if wide { integer(1 << (8 * self.to.bytes() - 1), self.to) as u64 } else { 0 };
+        }
+        let rounded = self.round.unwrap_or(Integral::Zero).apply(value);
+        // What is out of range becomes the nearest limit.
         (rounded as i128).clamp(low, high) as u64
     }
 
     fn float_to_float(&self, value: f64) -> u64 {
-        let value = match self.round {
-            Some(Integral::Nearest) => value.round_ties_even(),
-            Some(Integral::Down) => value.floor(),
-            Some(Integral::Up) => value.ceil(),
-            Some(Integral::Zero) => value.trunc(),
-            None => value,
-        };
-        let value = if self.relu && value < 0.0 { 0.0 } else { value };
-        self.encode(if self.sat { saturate_f64(value) } else { value }, 0.0)
+        let value = self.round.map_or(value, |round| round.apply(value));
+        let value = if self.relu && value <= 0.0 { 0.0 } else { value };
+        self.encode(if self.sat { saturate_f64(value) } else { value })
     }
 
-    fn encode(&self, high: f64, low: f64) -> u64 {
+    /// Of a value exact or rounded to odd.
+    fn encode(&self, x: f64) -> u64 {
         match self.to {
-            F64 => directed(high, low, self.mode).to_bits(),
-            F16 => encode(odd(high, low), round::F16, self.mode).into(),
-            Bf16 => encode(odd(high, low), round::BF16, self.mode).into(),
-            Tf32 => u64::from(encode(odd(high, low), round::TF32, self.mode)) << 13,
+            F64 => x.to_bits(),
+            F16 => encode(x, round::F16, self.mode).into(),
+            Bf16 => encode(x, round::BF16, self.mode).into(),
+            Tf32 if x.is_nan() => round::NAN.to_bits().into(),
+            Tf32 => u64::from(encode(x, round::TF32, self.mode)) << 13,
             _ => {
-                let x = f32::from_bits(encode(odd(high, low), round::F32, self.mode));
-                let x = if self.ftz { flush(x) } else { x };
-                u64::from(if self.sat { saturate(x) } else { x }.to_bits())
+                let x = f32::from_bits(encode(x, round::F32, self.mode));
+                u64::from(if self.ftz { flush(x) } else { x }.to_bits())
             }
         }
     }
 }
 
+impl Integral {
+    fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::Nearest => x.round_ties_even(),
+            Self::Zero => x.trunc(),
+            Self::Down => x.floor(),
+            Self::Up => x.ceil(),
+        }
+    }
+}
+
+fn to_f16_rounded(x: f32, round: Round) -> u32 {
+    if round == Round::Nearest { to_f16(x).into() } else { encode(x.into(), round::F16, round) }
+}
+
+fn to_bf16_rounded(x: f32, round: Round) -> u32 {
+    if round == Round::Nearest { to_bf16(x).into() } else { encode(x.into(), round::BF16, round) }
+}
+
+/// −0 becomes +0, NaN stays.
 fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
+    if x <= 0.0 { 0.0 } else { x }
 }
 
 fn saturate_f64(x: f64) -> f64 {

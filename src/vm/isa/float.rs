@@ -5,8 +5,8 @@
 
 use super::{Mods, Recipe};
 use crate::vm::lanes::{AluFn, binary, ternary, unary};
-use crate::vm::ptx::Type::F32;
-use crate::vm::round::{Round, canonical, directed, flush, odd, saturate, to_f32, two_sum};
+use crate::vm::ptx::Type::{self, F32, F64};
+use crate::vm::round::{self, Round, canonical, flush, odd, saturate, to_f32, two_sum};
 
 /// The four combinations of `.ftz` and `.sat` of an f32 expression.
 macro_rules! f32_op {
@@ -20,37 +20,53 @@ macro_rules! f32_op {
     };
 }
 
-/// An f32 operation in each rounding mode: `$near` for `.rn`, else `$exact`, a pair (high, low) whose sum is exact.
+/// An f32 operation in each rounding mode: `$near` for `.rn`, else `$directed` of the mode.
 macro_rules! f32_rounded {
-    ($build:ident, $mods:expr, |$($a:ident),*| $near:expr, $exact:expr) => {
+    ($build:ident, $mods:expr, |$($a:ident),*| $near:expr, $directed:expr) => {
         match $mods.round() {
-            Round::Zero => f32_op!($build, $mods, |$($a),*| round_pair($exact, Round::Zero)),
-            Round::Up => f32_op!($build, $mods, |$($a),*| round_pair($exact, Round::Up)),
-            Round::Down => f32_op!($build, $mods, |$($a),*| round_pair($exact, Round::Down)),
+            Round::Zero => f32_op!($build, $mods, |$($a),*| ($directed)(Round::Zero)),
+            Round::Up => f32_op!($build, $mods, |$($a),*| ($directed)(Round::Up)),
+            Round::Down => f32_op!($build, $mods, |$($a),*| ($directed)(Round::Down)),
             Round::Nearest | Round::NearestAway => f32_op!($build, $mods, |$($a),*| $near),
         }
     };
 }
 
 macro_rules! f64_rounded {
-    ($build:ident, $mods:expr, |$($a:ident),*| $near:expr, $error:expr) => {
+    ($build:ident, $mods:expr, |$($a:ident),*| $near:expr, $directed:expr) => {
         match $mods.round() {
-            Round::Zero => $build(|$($a: f64),*| { let x: f64 = $near; directed(x, ($error)(x), Round::Zero) }),
-            Round::Up => $build(|$($a: f64),*| { let x: f64 = $near; directed(x, ($error)(x), Round::Up) }),
-            Round::Down => $build(|$($a: f64),*| { let x: f64 = $near; directed(x, ($error)(x), Round::Down) }),
+            Round::Zero => $build(|$($a: f64),*| ($directed)(Round::Zero)),
+            Round::Up => $build(|$($a: f64),*| ($directed)(Round::Up)),
+            Round::Down => $build(|$($a: f64),*| ($directed)(Round::Down)),
             Round::Nearest | Round::NearestAway => $build(|$($a: f64),*| $near),
         }
     };
 }
 
-const MODIFIERS: [&str; 11] =
-    ["rn", "rz", "rm", "rp", "ftz", "sat", "approx", "full", "NaN", "xorsign", "abs"];
+/// The modifiers an opcode may carry besides its type.
+fn allowed(opcode: &str, ty: Type, mods: &Mods) -> &'static [&'static str] {
+    match (opcode, ty) {
+        ("add" | "sub" | "mul" | "fma" | "mad", F32) => &["rn", "rz", "rm", "rp", "ftz", "sat"],
+        ("div", F32) if mods.has("approx") || mods.has("full") => &["approx", "full", "ftz"],
+        ("rcp" | "sqrt", F32) if mods.has("approx") => &["approx", "ftz"],
+        ("div" | "rcp" | "sqrt", F32) => &["rn", "rz", "rm", "rp", "ftz"],
+        ("rsqrt" | "sin" | "cos" | "lg2" | "ex2", F32) => &["approx", "ftz"],
+        ("tanh", F32) => &["approx"],
+        ("neg" | "abs", F32) => &["ftz"],
+        ("min" | "max", F32) if mods.has("xorsign") && mods.has("abs") => &["ftz", "NaN", "xorsign", "abs"],
+        ("min" | "max", F32) => &["ftz", "NaN"],
+        ("rcp", F64) if mods.has("approx") => &["approx", "ftz"],
+        ("rsqrt", F64) => &["approx", "ftz"],
+        ("add" | "sub" | "mul" | "fma" | "mad" | "div" | "rcp" | "sqrt", F64) => &["rn", "rz", "rm", "rp"],
+        _ => &[],
+    }
+}
 
 pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
-    if !mods.only(&MODIFIERS) || mods.types().count() != 1 {
+    let ty = mods.last_type()?;
+    if !mods.only(allowed(opcode, ty, mods)) || mods.types().count() != 1 {
         return None;
     }
-    let ty = mods.last_type()?;
     let (run, sources, flops) = match ty {
         F32 => single(opcode, mods)?,
         _ => double(opcode, mods)?,
@@ -60,25 +76,20 @@ pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
 
 fn single(opcode: &str, mods: &Mods) -> Option<(AluFn, usize, u32)> {
     Some(match opcode {
-        "add" => (f32_rounded!(binary, mods, |a, b| a + b, two_sum(a.into(), b.into())), 2, 1),
-        "sub" => (f32_rounded!(binary, mods, |a, b| a - b, two_sum(a.into(), (-b).into())), 2, 1),
-        "mul" => (f32_rounded!(binary, mods, |a, b| a * b, (f64::from(a) * f64::from(b), 0.0)), 2, 1),
-        "fma" | "mad" => (
-            f32_rounded!(
-                ternary,
-                mods,
-                |a, b, c| a.mul_add(b, c),
-                two_sum(f64::from(a) * f64::from(b), c.into())
-            ),
-            3,
-            2,
-        ),
-        "div" if mods.has("approx") || mods.has("full") => {
-            (f32_op!(binary, mods, |a, b| divide_fast(a, b)), 2, 1)
+        "add" => (f32_rounded!(binary, mods, |a, b| a + b, |r| sum(a.into(), b.into(), r)), 2, 1),
+        "sub" => (f32_rounded!(binary, mods, |a, b| a - b, |r| sum(a.into(), (-b).into(), r)), 2, 1),
+        "mul" => (f32_rounded!(binary, mods, |a, b| a * b, |r| to_f32(f64::from(a) * f64::from(b), r)), 2, 1),
+        "fma" | "mad" => {
+            let directed = f32_rounded!(ternary, mods, |a, b, c| a.mul_add(b, c), |r| {
+                // The product of 24 bits by 24 is exact.
+                sum(f64::from(a) * f64::from(b), c.into(), r)
+            });
+            (directed, 3, 2)
         }
-        "div" => (f32_rounded!(binary, mods, |a, b| a / b, quotient(a.into(), b.into())), 2, 1),
-        "rcp" => (f32_rounded!(unary, mods, |a| 1.0 / a, quotient(1.0, a.into())), 1, 1),
-        "sqrt" => (f32_rounded!(unary, mods, |a| a.sqrt(), root(a.into())), 1, 1),
+        // `.approx` and `.full` may err, and return 0 for divisors beyond 2¹²⁶; the exact quotient is what they document.
+        "div" => (f32_rounded!(binary, mods, |a, b| a / b, |r| quotient(a.into(), b.into(), r)), 2, 1),
+        "rcp" => (f32_rounded!(unary, mods, |a| 1.0 / a, |r| quotient(1.0, a.into(), r)), 1, 1),
+        "sqrt" => (f32_rounded!(unary, mods, |a| a.sqrt(), |r| root(a.into(), r)), 1, 1),
         "rsqrt" => (f32_op!(unary, mods, |a| (1.0 / f64::from(a).sqrt()) as f32), 1, 1),
         "sin" => (f32_op!(unary, mods, |a| f64::from(a).sin() as f32), 1, 1),
         "cos" => (f32_op!(unary, mods, |a| f64::from(a).cos() as f32), 1, 1),
@@ -96,31 +107,28 @@ fn single(opcode: &str, mods: &Mods) -> Option<(AluFn, usize, u32)> {
     })
 }
 
-fn round_pair((high, low): (f64, f64), round: Round) -> f32 {
+/// a + b of f32 values or products of two.
+fn sum(a: f64, b: f64, round: Round) -> f32 {
+    let (high, low) = two_sum(a, b);
+    // What cancels is −0 in this mode.
+    if high == 0.0 && round == Round::Down && a.is_sign_negative() != b.is_sign_negative() {
+        return -0.0;
+    }
     to_f32(odd(high, low), round)
 }
 
-/// `.approx` and `.full` may return 0 for divisors beyond 2¹²⁶; the exact quotient is within their error elsewhere.
-fn divide_fast(a: f32, b: f32) -> f32 {
-    a / b
-}
-
-/// a / b as f64 and what is missing, to first order: its sign is all that rounding to f32 needs.
-fn quotient(a: f64, b: f64) -> (f64, f64) {
+/// a / b of f32 values. What f64 misses is known to first order: its sign is all that rounding to f32 needs.
+fn quotient(a: f64, b: f64, round: Round) -> f32 {
     let q = a / b;
-    if !q.is_finite() || q == 0.0 {
-        return (q, 0.0);
-    }
-    let remainder = (-q).mul_add(b, a);
-    (q, remainder / b)
+    let missing = if q.is_finite() && q != 0.0 { (-q).mul_add(b, a) / b } else { 0.0 };
+    to_f32(odd(q, missing), round)
 }
 
-fn root(a: f64) -> (f64, f64) {
+/// As [`quotient`].
+fn root(a: f64, round: Round) -> f32 {
     let r = a.sqrt();
-    if !r.is_finite() || r == 0.0 {
-        return (r, 0.0);
-    }
-    (r, (-r).mul_add(r, a) / (2.0 * r))
+    let missing = if r.is_finite() && r != 0.0 { (-r).mul_add(r, a) } else { 0.0 };
+    to_f32(odd(r, missing), round)
 }
 
 /// `min`, `max`: of a number and NaN the number, unless `.NaN`; −0 is below +0; `.xorsign.abs` compares magnitudes.
@@ -138,17 +146,20 @@ fn extremum(max: bool, mods: &Mods) -> AluFn {
         let less = a < b || (a == b && a.is_sign_negative());
         if less == max { b } else { a }
     }
+    /// The sign is that of the product, but a NaN has none.
+    fn signed(magnitude: f32, a: f32, b: f32) -> f32 {
+        let sign = if magnitude.is_nan() { 0 } else { (a.to_bits() ^ b.to_bits()) & 1 << 31 };
+        f32::from_bits(magnitude.to_bits() | sign)
+    }
     macro_rules! all {
         ($max:literal, $nan:literal) => {
-            if mods.has("xorsign") {
-                binary(|a: f32, b: f32| {
-                    let sign = (a.to_bits() ^ b.to_bits()) & 1 << 31;
-                    f32::from_bits(pick(a.abs(), b.abs(), $max, $nan).to_bits() & !(1 << 31) | sign)
-                })
-            } else if mods.has("ftz") {
-                binary(|a: f32, b: f32| pick(flush(a), flush(b), $max, $nan))
-            } else {
-                binary(|a: f32, b: f32| pick(a, b, $max, $nan))
+            match (mods.has("xorsign"), mods.has("ftz")) {
+                (false, false) => binary(|a: f32, b: f32| pick(a, b, $max, $nan)),
+                (false, true) => binary(|a: f32, b: f32| pick(flush(a), flush(b), $max, $nan)),
+                (true, false) => binary(|a: f32, b: f32| signed(pick(a.abs(), b.abs(), $max, $nan), a, b)),
+                (true, true) => {
+                    binary(|a: f32, b: f32| signed(pick(flush(a).abs(), flush(b).abs(), $max, $nan), a, b))
+                }
             }
         };
     }
@@ -162,20 +173,16 @@ fn extremum(max: bool, mods: &Mods) -> AluFn {
 
 fn double(opcode: &str, mods: &Mods) -> Option<(AluFn, usize, u32)> {
     Some(match opcode {
-        "add" => (f64_rounded!(binary, mods, |a, b| a + b, |_| two_sum(a, b).1), 2, 1),
-        "sub" => (f64_rounded!(binary, mods, |a, b| a - b, |_| two_sum(a, -b).1), 2, 1),
-        "mul" => (f64_rounded!(binary, mods, |a, b| a * b, |x: f64| a.mul_add(b, -x)), 2, 1),
+        "add" => (f64_rounded!(binary, mods, |a, b| a + b, |r| round::fma(a, 1.0, b, r)), 2, 1),
+        "sub" => (f64_rounded!(binary, mods, |a, b| a - b, |r| round::fma(a, 1.0, -b, r)), 2, 1),
+        "mul" => (f64_rounded!(binary, mods, |a, b| a * b, |r| round::multiply(a, b, r)), 2, 1),
         "fma" | "mad" => {
-            (f64_rounded!(ternary, mods, |a, b, c| a.mul_add(b, c), |x: f64| fma_error(a, b, c, x)), 3, 2)
+            (f64_rounded!(ternary, mods, |a, b, c| a.mul_add(b, c), |r| round::fma(a, b, c, r)), 3, 2)
         }
-        "div" => {
-            (f64_rounded!(binary, mods, |a, b| a / b, |x: f64| signed_like((-x).mul_add(b, a), b)), 2, 1)
-        }
+        "div" => (f64_rounded!(binary, mods, |a, b| a / b, |r| round::divide(a, b, r)), 2, 1),
         "rcp" if mods.has("approx") => (unary(|a: f64| crude(1.0 / flush_f64(a))), 1, 1),
-        "rcp" => {
-            (f64_rounded!(unary, mods, |a| 1.0 / a, |x: f64| signed_like((-x).mul_add(a, 1.0), a)), 1, 1)
-        }
-        "sqrt" => (f64_rounded!(unary, mods, |a| a.sqrt(), |x: f64| (-x).mul_add(x, a)), 1, 1),
+        "rcp" => (f64_rounded!(unary, mods, |a| 1.0 / a, |r| round::divide(1.0, a, r)), 1, 1),
+        "sqrt" => (f64_rounded!(unary, mods, |a| a.sqrt(), |r| round::square_root(a, r)), 1, 1),
         "rsqrt" if mods.has("ftz") => (unary(|a: f64| crude(1.0 / flush_f64(a).sqrt())), 1, 1),
         "rsqrt" => (unary(|a: f64| 1.0 / a.sqrt()), 1, 1),
         "neg" => (unary(|a: u64| a ^ 1 << 63), 1, 0),
@@ -199,21 +206,9 @@ fn double(opcode: &str, mods: &Mods) -> Option<(AluFn, usize, u32)> {
     })
 }
 
-fn signed_like(x: f64, sign: f64) -> f64 {
-    if sign < 0.0 { -x } else { x }
-}
-
-/// `a·b + c − x`, well enough for its sign.
-fn fma_error(a: f64, b: f64, c: f64, x: f64) -> f64 {
-    let product = a * b;
-    let low = a.mul_add(b, -product);
-    let (sum, error) = two_sum(product, c);
-    (sum - x) + (error + low)
-}
-
-/// `.approx.ftz.f64` functions keep the upper 32 bits of the result only.
+/// `.approx.ftz.f64` functions keep the upper 32 bits of the result only, and no subnormal one.
 fn crude(x: f64) -> f64 {
-    f64::from_bits(x.to_bits() & !0xffff_ffff)
+    flush_f64(f64::from_bits(x.to_bits() & !0xffff_ffff))
 }
 
 fn flush_f64(x: f64) -> f64 {

@@ -54,13 +54,21 @@ fn bf16_from_f64(x: f64) -> u16 {
     encode(x, round::BF16, Round::Nearest) as u16
 }
 
-fn flush_f16(bits: u16) -> u16 {
+pub(super) fn flush_f16(bits: u16) -> u16 {
     if bits & 0x7c00 == 0 { bits & 0x8000 } else { bits }
 }
 
+fn flush_bf16(bits: u16) -> u16 {
+    if bits & 0x7f80 == 0 { bits & 0x8000 } else { bits }
+}
+
+/// The NaN of results has no sign.
 fn relu(bits: u16) -> u16 {
-    // NaN stays NaN.
-    if bits >> 15 != 0 && bits & 0x7fff <= 0x7f80 { 0 } else { bits }
+    if bits >> 15 != 0 { 0 } else { bits }
+}
+
+fn saturate_f16(bits: u16) -> u16 {
+    to_f16(saturate(from_f16(bits)))
 }
 
 /// Builds `$body(f16 operands) -> f16` for one value or for each half of a pair.
@@ -98,18 +106,22 @@ macro_rules! lanes_of {
     };
 }
 
-/// What may follow the result: nothing, `.ftz`, `.sat`, `.relu` (`.ftz.sat` counts as `.sat` of flushed operands).
+/// An f16 operation, of flushed operands if `.ftz`, its result flushed, `.sat`urated or `.relu`ed.
 macro_rules! f16_op {
     ($n:tt, $mods:expr, $pair:expr, |$($a:ident),*| $e:expr) => {
         match ($mods.has("ftz"), $mods.has("sat"), $mods.has("relu")) {
-            (_, true, _) => lanes_of!($n, $pair, |$($a),*| {
-                $(let $a = from_f16($a);)* to_f16(saturate(from_f16($e)))
-            }),
-            (true, _, _) => lanes_of!($n, $pair, |$($a),*| {
+            (false, false, false) => lanes_of!($n, $pair, |$($a),*| { $(let $a = from_f16($a);)* $e }),
+            (false, true, _) => lanes_of!($n, $pair, |$($a),*| { $(let $a = from_f16($a);)* saturate_f16($e) }),
+            (false, false, true) => lanes_of!($n, $pair, |$($a),*| { $(let $a = from_f16($a);)* relu($e) }),
+            (true, false, false) => lanes_of!($n, $pair, |$($a),*| {
                 $(let $a = from_f16(flush_f16($a));)* flush_f16($e)
             }),
-            (_, _, true) => lanes_of!($n, $pair, |$($a),*| { $(let $a = from_f16($a);)* relu($e) }),
-            _ => lanes_of!($n, $pair, |$($a),*| { $(let $a = from_f16($a);)* $e }),
+            (true, true, _) => lanes_of!($n, $pair, |$($a),*| {
+                $(let $a = from_f16(flush_f16($a));)* flush_f16(saturate_f16($e))
+            }),
+            (true, false, true) => lanes_of!($n, $pair, |$($a),*| {
+                $(let $a = from_f16(flush_f16($a));)* relu(flush_f16($e))
+            }),
         }
     };
 }
@@ -124,14 +136,30 @@ macro_rules! bf16_op {
     };
 }
 
-const MODIFIERS: [&str; 9] = ["rn", "ftz", "sat", "relu", "approx", "NaN", "xorsign", "abs", "oob"];
+/// The modifiers an opcode may carry besides its type.
+fn allowed(opcode: &str, bf16: bool, mods: &Mods) -> &'static [&'static str] {
+    match (opcode, bf16) {
+        ("add" | "sub" | "mul", false) => &["rn", "ftz", "sat"],
+        ("add" | "sub" | "mul", true) => &["rn"],
+        ("fma", false) => &["rn", "ftz", "sat", "relu"],
+        ("fma", true) => &["rn", "relu"],
+        ("ex2", true) => &["approx", "ftz"],
+        ("ex2" | "tanh", _) => &["approx"],
+        ("neg" | "abs", false) => &["ftz"],
+        ("min" | "max", false) if mods.has("xorsign") && mods.has("abs") => &["ftz", "NaN", "xorsign", "abs"],
+        ("min" | "max", true) if mods.has("xorsign") && mods.has("abs") => &["NaN", "xorsign", "abs"],
+        ("min" | "max", false) => &["ftz", "NaN"],
+        ("min" | "max", true) => &["NaN"],
+        _ => &[],
+    }
+}
 
 pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
     let ty = mods.last_type()?;
-    if !mods.only(&MODIFIERS) || mods.has("oob") || mods.types().count() != 1 {
+    let (pair, bf16) = (matches!(ty, F16x2 | Bf16x2), matches!(ty, Bf16 | Bf16x2));
+    if !mods.only(allowed(opcode, bf16, mods)) || mods.types().count() != 1 {
         return None;
     }
-    let pair = matches!(ty, F16x2 | Bf16x2);
     let (run, sources, flops): (AluFn, usize, u32) = match ty {
         F16 | F16x2 => match opcode {
             "add" => (f16_op!(2, mods, pair, |a, b| to_f16(a + b)), 2, 1),
@@ -140,9 +168,11 @@ pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
             "fma" => (f16_op!(3, mods, pair, |a, b, c| f16_from_f64(fma(a, b, c))), 3, 2),
             "ex2" => (f16_op!(1, mods, pair, |a| f16_from_f64(f64::from(a).exp2())), 1, 1),
             "tanh" => (f16_op!(1, mods, pair, |a| f16_from_f64(f64::from(a).tanh())), 1, 1),
+            "neg" if mods.has("ftz") => (lanes_of!(1, pair, |a| flush_f16(a) ^ 0x8000), 1, 0),
+            "abs" if mods.has("ftz") => (lanes_of!(1, pair, |a| flush_f16(a) & 0x7fff), 1, 0),
             "neg" => (lanes_of!(1, pair, |a| a ^ 0x8000), 1, 0),
             "abs" => (lanes_of!(1, pair, |a| a & 0x7fff), 1, 0),
-            "min" | "max" => (extremum_f16(opcode == "max", mods, pair)?, 2, 1),
+            "min" | "max" => (extremum(opcode == "max", mods, pair, bf16), 2, 1),
             _ => return None,
         },
         Bf16 | Bf16x2 => match opcode {
@@ -150,11 +180,16 @@ pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
             "sub" => (bf16_op!(2, mods, pair, |a, b| bf16_from_f64(f64::from(a) - f64::from(b))), 2, 1),
             "mul" => (bf16_op!(2, mods, pair, |a, b| bf16_from_f64(f64::from(a) * f64::from(b))), 2, 1),
             "fma" => (bf16_op!(3, mods, pair, |a, b, c| bf16_from_f64(fma(a, b, c))), 3, 2),
+            "ex2" if mods.has("ftz") => (
+                lanes_of!(1, pair, |a| flush_bf16(bf16_from_f64(f64::from(from_bf16(flush_bf16(a))).exp2()))),
+                1,
+                1,
+            ),
             "ex2" => (bf16_op!(1, mods, pair, |a| bf16_from_f64(f64::from(a).exp2())), 1, 1),
             "tanh" => (bf16_op!(1, mods, pair, |a| bf16_from_f64(f64::from(a).tanh())), 1, 1),
             "neg" => (lanes_of!(1, pair, |a| a ^ 0x8000), 1, 0),
             "abs" => (lanes_of!(1, pair, |a| a & 0x7fff), 1, 0),
-            "min" | "max" => (extremum_bf16(opcode == "max", mods, pair)?, 2, 1),
+            "min" | "max" => (extremum(opcode == "max", mods, pair, bf16), 2, 1),
             _ => return None,
         },
         _ => return None,
@@ -164,37 +199,33 @@ pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
 }
 
 /// As for f32, on bits: sign and magnitude order the values of either format.
-fn pick(a: u16, b: u16, max: bool, nan: bool, infinity: u16) -> u16 {
+fn pick<const MAX: bool, const NAN: bool, const XORSIGN: bool, const FTZ: bool, const BF16: bool>(
+    a: u16,
+    b: u16,
+) -> u16 {
+    let infinity = if BF16 { 0x7f80 } else { 0x7c00 };
     let is_nan = |x: u16| x & 0x7fff > infinity;
-    if is_nan(a) || is_nan(b) {
-        return if nan || is_nan(a) && is_nan(b) {
-            0x7fff
-        } else if is_nan(a) {
-            b
-        } else {
-            a
-        };
+    let sign = if XORSIGN { (a ^ b) & 0x8000 } else { 0 };
+    let prepare = |x: u16| {
+        let x = if FTZ { flush_f16(x) } else { x };
+        if XORSIGN { x & 0x7fff } else { x }
+    };
+    let (a, b) = (prepare(a), prepare(b));
+    if is_nan(a) && is_nan(b) || NAN && (is_nan(a) || is_nan(b)) {
+        return 0x7fff;
     }
     let key = |x: u16| if x >> 15 != 0 { -i32::from(x & 0x7fff) - 1 } else { i32::from(x) };
-    if (key(a) < key(b)) == max { b } else { a }
+    let second = is_nan(a) || !is_nan(b) && (key(a) < key(b)) == MAX;
+    sign | if second { b } else { a }
 }
 
-fn extremum_f16(max: bool, mods: &Mods, pair: bool) -> Option<AluFn> {
-    Some(match (max, mods.has("NaN"), mods.has("xorsign"), mods.has("ftz")) {
-        (false, false, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, false, false, 0x7c00)),
-        (false, true, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, false, true, 0x7c00)),
-        (true, false, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, true, false, 0x7c00)),
-        (true, true, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, true, true, 0x7c00)),
-        _ => return None,
-    })
-}
-
-fn extremum_bf16(max: bool, mods: &Mods, pair: bool) -> Option<AluFn> {
-    Some(match (max, mods.has("NaN"), mods.has("xorsign")) {
-        (false, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, false, false, 0x7f80)),
-        (false, true, false) => lanes_of!(2, pair, |a, b| pick(a, b, false, true, 0x7f80)),
-        (true, false, false) => lanes_of!(2, pair, |a, b| pick(a, b, true, false, 0x7f80)),
-        (true, true, false) => lanes_of!(2, pair, |a, b| pick(a, b, true, true, 0x7f80)),
-        _ => return None,
-    })
+fn extremum(max: bool, mods: &Mods, pair: bool, bf16: bool) -> AluFn {
+    // Each flag becomes a constant in turn.
+    macro_rules! chosen {
+        ([$($flag:literal)*]) => { lanes_of!(2, pair, |a, b| pick::<$($flag),*>(a, b)) };
+        ([$($flag:literal)*] $next:expr $(, $rest:expr)*) => {
+            if $next { chosen!([$($flag)* true] $($rest),*) } else { chosen!([$($flag)* false] $($rest),*) }
+        };
+    }
+    chosen!([] max, mods.has("NaN"), mods.has("xorsign"), mods.has("ftz"), bf16)
 }

@@ -1,8 +1,9 @@
 //! What each arithmetic instruction computes: opcode and modifiers → a loop over lanes. PTX ISA, section 9.7.
 //!
 //! A [`Recipe`] is all the rest of the machine knows of an arithmetic instruction. Adding one means adding a line to
-//! `int`, `float`, `half` or `compare`; conversions have their own room.
+//! `int`, `bits`, `float`, `half` or `compare`; conversions have their own room.
 
+mod bits;
 mod compare;
 mod convert;
 mod float;
@@ -44,6 +45,6 @@ pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
     match mods.last_type()? {
         Type::F32 | Type::F64 => float::recipe(opcode, mods),
         ty if ty.float() => half::recipe(opcode, mods),
-        _ => int::recipe(opcode, mods),
+        _ => int::recipe(opcode, mods).or_else(|| bits::recipe(opcode, mods)),
     }
 }
