@@ -3,7 +3,7 @@
 // `!(a <= b)` is meant: NaN must fail.
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
-use rusa::ops::run::run;
+use rusa::ops::run::{How, run};
 use rusa::ops::table::OPS;
 use rusa::tensor::{HostTensor, read_tensors};
 use serde_json::Value;
@@ -134,7 +134,7 @@ fn worst(got: &[f32], want: &[f32], shape: &[usize], scale: Scale) -> (usize, f6
 
 /// Every way in which a case differs from PyTorch's, and the largest error of each tensor as a share of its tolerance.
 fn check(golden: &Golden, problems: &mut Vec<String>, used: &mut BTreeMap<String, f64>) {
-    let got = match run(&golden.op, &golden.params, &golden.given, true) {
+    let got = match run(&golden.op, &golden.params, &golden.given, How { backward: true, ..How::default() }) {
         Ok(got) => got,
         Err(e) => return problems.push(format!("{}: {e}", golden.case)),
     };

@@ -3,7 +3,7 @@
 // `!(a <= b)` is meant: NaN must fail.
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
-use rusa::ops::run::run;
+use rusa::ops::run::{How, run};
 use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensor64, Tensors};
 use rusa::rng::{Philox, Purpose};
 use rusa::tensor::{HostTensor, Values};
@@ -45,6 +45,7 @@ fn double(tensor: &HostTensor) -> Tensor64 {
         Values::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
         Values::U8(v) => v.iter().map(|&x| f64::from(x)).collect(),
         Values::I64(v) => v.iter().map(|&x| x as f64).collect(),
+        _ => panic!("no case holds {}", tensor.ty()),
     };
     Tensor64::new(tensor.shape.clone(), data)
 }
@@ -90,8 +91,8 @@ fn check(spec: &OpSpec, case: &Case) {
         inputs.insert(format!("d_{}", output.name), HostTensor::f32(value.shape.clone(), d.clone()));
         weights.push((i, d));
     }
-    let got =
-        run(spec.name, &case.params, &inputs, !weights.is_empty()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let got = run(spec.name, &case.params, &inputs, How { backward: !weights.is_empty(), ..How::default() })
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
     for (output, want) in spec.outputs.iter().zip(&want) {
         let name = format!("{what} {}", output.name);
         assert_eq!(got[output.name].shape, want.shape, "{name}: shape");
@@ -151,7 +152,7 @@ fn results_do_not_depend_on_the_thread_count() {
             let inputs = fill(case);
             let on = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| run(spec.name, &case.params, &inputs, false).unwrap())
+                pool.install(|| run(spec.name, &case.params, &inputs, How::default()).unwrap())
             };
             assert_eq!(on(1), on(3), "{}/{}", spec.name, case.name);
         }
@@ -179,7 +180,7 @@ fn bad_input_is_an_error_that_names_the_op() {
     let x = |shape: &[usize]| HostTensor::f32(shape, vec![0.5; shape.iter().product()]);
     let fails = |op: &str, params: serde_json::Value, tensors: &[(&str, HostTensor)], say: &str| {
         let inputs = tensors.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
-        let error = run(op, &params, &inputs, false).expect_err(op).to_string();
+        let error = run(op, &params, &inputs, How::default()).expect_err(op).to_string();
         assert!(error.contains(op) && error.contains(say), "`{error}` should name `{op}` and say `{say}`");
     };
     let none = serde_json::json!({});

@@ -6,6 +6,7 @@
 use rusa::config::{Config, Facts, Request};
 use rusa::data::{self, Dataset, Memory, Options, Split};
 use rusa::device::{CpuProgram, Program};
+use rusa::graph::Precision;
 use rusa::nn::{Encoder, Projector, Stem};
 use rusa::optim::Optimizer;
 use rusa::ssl::{self, Loss, StepSpec};
@@ -60,6 +61,8 @@ fn ten_steps_equal_pytorch(file: &str, optimizer: Optimizer) {
         batch: 8,
         size: 16,
         channels: 3,
+        precision: Precision::F32,
+        images: None,
     };
     let step = spec.record().unwrap();
     let mut program = CpuProgram::new(step.graph);

@@ -104,6 +104,7 @@ impl Policy {
             blur_kernel: self.blur_kernel,
             mean: self.mean.clone(),
             std: self.std.clone(),
+            ..Augment::default()
         }
     }
 

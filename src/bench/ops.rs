@@ -2,8 +2,8 @@
 
 use super::{Ceilings, Samples};
 use crate::Result;
-use crate::device::{CpuProgram, Program};
-use crate::graph::{Graph, Kind};
+use crate::device::Device;
+use crate::graph::{Graph, Kind, Precision};
 use crate::ops::table::{Case, Fill, OpSpec, Tensors};
 use crate::rng::{Philox, Purpose};
 use crate::tensor::DType;
@@ -25,15 +25,24 @@ pub struct OpTiming {
 }
 
 /// Times forward and backward passes for about `seconds` each.
-pub fn time_op(spec: &OpSpec, case: &Case, ceilings: Ceilings, seconds: f64) -> Result<Vec<OpTiming>> {
-    let mut graph = Graph::new();
+pub fn time_op(
+    spec: &OpSpec,
+    case: &Case,
+    how: (Device, Precision),
+    ceilings: Ceilings,
+    seconds: f64,
+) -> Result<Vec<OpTiming>> {
+    let (device, precision) = how;
+    let mut graph = Graph::with_precision(precision);
     let mut operands = BTreeMap::new();
     for (name, ty, _) in &case.inputs {
-        let differentiable = spec.inputs.iter().any(|o| o.name == *name && o.differentiable);
-        let id = if differentiable {
-            graph.differentiable_input(name, ty.clone())?
+        let operand = spec.inputs.iter().find(|o| o.name == *name);
+        let reduced = ty.dtype == DType::F32 && operand.is_some_and(|o| !o.full);
+        let ty = if reduced { ty.with(precision.dtype()) } else { ty.clone() };
+        let id = if operand.is_some_and(|o| o.differentiable) {
+            graph.differentiable_input(name, ty)?
         } else {
-            graph.input(name, ty.clone())?
+            graph.input(name, ty)?
         };
         operands.insert(name.to_string(), id);
     }
@@ -42,7 +51,7 @@ pub fn time_op(spec: &OpSpec, case: &Case, ceilings: Ceilings, seconds: f64) -> 
         let upstream = graph.input("upstream", graph.ty(outputs[0]).clone())?;
         graph.differentiate(&[(outputs[0], upstream)])?;
     }
-    let mut program = CpuProgram::new(graph);
+    let mut program = device.program(graph)?;
     for id in program.graph().of_kind(Kind::Input) {
         let info = program.graph().info(id).clone();
         let fill =
@@ -70,7 +79,12 @@ pub fn time_op(spec: &OpSpec, case: &Case, ceilings: Ceilings, seconds: f64) -> 
             return Err(error);
         }
         timings.push(OpTiming {
-            id: format!("{}/f32/cpu/{}", program.graph().nodes()[i].op.name(), case.name),
+            id: format!(
+                "{}/{}/{device}/{}",
+                program.graph().nodes()[i].op.name(),
+                precision.dtype(),
+                case.name
+            ),
             milliseconds: time * 1e3,
             flops: cost.flops,
             bytes: cost.bytes,

@@ -3,7 +3,7 @@
 use super::Samples;
 use crate::Result;
 use crate::config::Config;
-use crate::device::{CpuProgram, Program};
+use crate::device::{Device, Program};
 use crate::rng::{Philox, Purpose};
 use crate::ssl;
 use crate::train::record_step;
@@ -36,8 +36,8 @@ pub struct NodeTime {
 
 /// Times the step of a configuration for about `seconds`, then each kind of node once.
 pub fn time_step(config: &Config, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
-    let step = record_step(config)?;
-    let mut program = CpuProgram::new(step.graph);
+    let step = record_step(config, None)?;
+    let mut program = Device::parse(&config.device)?.program(step.graph)?;
     program.initialize(config.seed)?;
     program.write_f32(step.seed_gradient, &[1.0])?;
     // A learning rate of zero: the work is the same and the weights stay put however long it takes.
@@ -66,11 +66,11 @@ pub fn time_step(config: &Config, seconds: f64) -> Result<(StepTiming, Vec<NodeT
         bytes: cost.bytes,
         samples_milliseconds: samples.0.iter().map(|s| s * 1e3).collect(),
     };
-    Ok((timing, by_op(&mut program)?))
+    Ok((timing, by_op(&mut *program)?))
 }
 
 /// Where one run's time goes, most first.
-fn by_op(program: &mut CpuProgram) -> Result<Vec<NodeTime>> {
+fn by_op(program: &mut dyn Program) -> Result<Vec<NodeTime>> {
     let mut times: Vec<NodeTime> = Vec::new();
     for i in 0..program.graph().nodes().len() {
         let began = std::time::Instant::now();

@@ -4,7 +4,9 @@ use super::say;
 use super::step::StepArguments;
 use anyhow::Result;
 use rusa::bench::{Ceilings, time_op, time_step, time_vm};
+use rusa::device::Device;
 use rusa::files::write_atomically;
+use rusa::graph::Precision;
 use rusa::ops::table::{OPS, find};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -22,6 +24,12 @@ pub enum Command {
     Op {
         /// Its name, as `rusa op list` shows it; all if not given.
         op: Option<String>,
+        /// auto, cpu or vm.
+        #[arg(long, default_value = "auto")]
+        device: String,
+        /// f32 or bf16.
+        #[arg(long, default_value = "f32")]
+        precision: String,
         #[command(flatten)]
         common: Common,
     },
@@ -80,7 +88,9 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 "threads": rayon::current_num_threads(),
             }))?;
         }
-        Command::Op { op, common } => {
+        Command::Op { op, device, precision, common } => {
+            let how = (Device::parse(&device)?, Precision::parse(&precision)?);
+            how.0.check(how.1)?;
             let specs = match &op {
                 Some(name) => vec![find(name)?],
                 None => OPS.iter().collect(),
@@ -91,7 +101,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             for spec in specs {
                 let cases = (spec.cases)();
                 for case in cases.iter().filter(|c| c.bench_only) {
-                    for t in time_op(spec, case, ceilings, common.seconds / 4.0)? {
+                    for t in time_op(spec, case, how, ceilings, common.seconds / 4.0)? {
                         say!(
                             "{:<52} {:>9.3} {:>9.1} {:>8.1} {:>7.0} %",
                             t.id,

@@ -1,9 +1,10 @@
 //! `rusa embed`.
 
-use super::run::{Trained, check_device, open_data};
+use super::run::{Trained, open_data};
 use super::say;
 use anyhow::Result;
 use rusa::data::{Options, Split};
+use rusa::device::Device;
 use rusa::eval::{Embedder, Layer};
 use rusa::tensor::{HostTensor, write_tensors};
 use std::collections::BTreeMap;
@@ -28,19 +29,19 @@ pub struct Arguments {
     /// The file to write.
     #[arg(long, value_name = "F.safetensors")]
     out: PathBuf,
-    /// auto or cpu.
+    /// auto, cpu or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    check_device(&arguments.device, "f32")?;
+    let device = Device::parse(&arguments.device)?;
     let Trained { about, state, .. } = Trained::open(&arguments.from)?;
     let options = Options { channels: Some(about.channels), ..Options::default() };
     let data = open_data(&arguments.data, &options)?;
     let layer = arguments.layer.clone().map_or(Layer::Features, Layer::Named);
     let mut embedder =
-        Embedder::new(&about.encoder, None, &layer, &about.augment, about.size, about.channels)?;
+        Embedder::new(&about.encoder, None, &layer, &about.augment, about.size, about.channels, device)?;
     embedder.load(&state)?;
 
     let splits: Vec<&Split> = match arguments.split.as_str() {

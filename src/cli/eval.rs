@@ -1,9 +1,10 @@
 //! `rusa eval`.
 
-use super::run::{Trained, check_device, open_data};
+use super::run::{Trained, open_data};
 use super::say;
 use anyhow::{Context, Result, bail};
 use rusa::data::Options;
+use rusa::device::Device;
 use rusa::eval::{Embedder, KnnOptions, Layer, LinearOptions, judge};
 use rusa::files::write_atomically;
 use serde_json::{Value, json};
@@ -37,13 +38,13 @@ pub struct Arguments {
     /// Also write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// auto or cpu.
+    /// auto, cpu or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    check_device(&arguments.device, "f32")?;
+    let device = Device::parse(&arguments.device)?;
     let Trained { about, state, .. } = Trained::open(&arguments.from)?;
     let options = Options { channels: Some(about.channels), ..Options::default() };
     let data = open_data(&arguments.data, &options)?;
@@ -58,8 +59,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let linear = LinearOptions { seed: about.seed, ..LinearOptions::default() };
     let mut results =
         json!({"data": arguments.data, "test_images": data.test.len(), "encoder": about.encoder.name});
-    let mut embedder =
-        Embedder::new(&about.encoder, None, &Layer::Features, &about.augment, about.size, about.channels)?;
+    let mut embedder = Embedder::new(
+        &about.encoder,
+        None,
+        &Layer::Features,
+        &about.augment,
+        about.size,
+        about.channels,
+        device,
+    )?;
     for (name, trained) in [("trained", true), ("untrained", false)] {
         if trained {
             embedder.load(&state)?

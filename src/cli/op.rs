@@ -2,7 +2,9 @@
 
 use super::say;
 use anyhow::{Context, Result};
-use rusa::ops::run::run as run_op;
+use rusa::device::Device;
+use rusa::graph::Precision;
+use rusa::ops::run::{How, run as run_op};
 use rusa::ops::table::{OPS, Operand};
 use rusa::tensor::{read_tensors, write_tensors};
 use serde_json::{Value, json};
@@ -34,10 +36,10 @@ pub enum Command {
         /// File to write the outputs to.
         #[arg(long)]
         outputs: PathBuf,
-        /// auto or cpu.
+        /// auto, cpu, or vm: the PTX machine, which runs the CUDA kernels without a GPU and checks them.
         #[arg(long, default_value = "auto")]
         device: String,
-        /// f32.
+        /// f32, or bf16: activations (and what meets them) rounded to bf16. Files hold f32 all the same.
         #[arg(long, default_value = "f32")]
         dtype: String,
         /// Also differentiate: takes d_<output> among the inputs, gives d_<input> among the outputs.
@@ -51,10 +53,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::List { json: true } => say!("{}", serde_json::to_string_pretty(&describe())?),
         Command::List { json: false } => list()?,
         Command::Run { op, params, inputs, outputs, device, dtype, backward } => {
-            super::run::check_device(&device, &dtype)?;
+            let how = How { device: Device::parse(&device)?, precision: Precision::parse(&dtype)?, backward };
             let params: Value = serde_json::from_str(&params).context("--params is not JSON")?;
             let (tensors, _) = read_tensors(&inputs)?;
-            let results = run_op(&op, &params, &tensors, backward)?;
+            let results = run_op(&op, &params, &tensors, how)?;
             write_tensors(&outputs, &results, &BTreeMap::new())?;
             for (name, tensor) in &results {
                 say!("{name}: {}", tensor.ty());

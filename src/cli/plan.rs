@@ -4,7 +4,7 @@ use super::say;
 use super::step::StepArguments;
 use anyhow::Result;
 use rusa::bench::Ceilings;
-use rusa::graph::plan::Plan;
+use rusa::graph::plan::{Plan, Target};
 use rusa::train::record_step;
 use serde_json::json;
 use std::process::ExitCode;
@@ -27,8 +27,8 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let config = arguments.step.config()?;
-    let graph = record_step(&config)?.graph;
-    let plan = Plan::new(&graph);
+    let graph = record_step(&config, None)?.graph;
+    let plan = Plan::new(&graph, Target::Cpu);
     let ceilings = match (arguments.peak_tflops, arguments.peak_gbs) {
         (Some(t), Some(g)) => Ceilings { flops_per_second: t * 1e12, bytes_per_second: g * 1e9 },
         (t, g) => {

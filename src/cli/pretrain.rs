@@ -1,10 +1,12 @@
 //! `rusa pretrain`.
 
 use super::progress::{Progress, catch_interrupts};
-use super::run::{check_device, open_data};
+use super::run::open_data;
 use super::say;
 use anyhow::{Context, Result, bail};
 use rusa::config::{Config, Facts, PRESETS, Request, differences};
+use rusa::device::Device;
+use rusa::graph::Precision;
 use rusa::ssl::METHODS;
 use rusa::train::{End, RunFolder, Watcher, conclude, pretrain};
 use std::path::PathBuf;
@@ -32,10 +34,10 @@ pub struct Arguments {
     /// Source images a step; each is seen in two views.
     #[arg(long)]
     batch: Option<i64>,
-    /// auto or cpu.
+    /// auto, cpu, or vm: the PTX machine, which runs the CUDA kernels without a GPU, slowly, and checks them.
     #[arg(long)]
     device: Option<String>,
-    /// f32.
+    /// f32, or bf16 for activations on GPUs (and vm).
     #[arg(long)]
     precision: Option<String>,
     /// Decides weights, order and views.
@@ -144,7 +146,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let (path, options) = request.data()?;
     let data = open_data(&path, &options)?;
     let config = request.resolve(Facts::of(&data))?;
-    check_device(&config.device, &config.precision)?;
+    Device::parse(&config.device)?.check(Precision::parse(&config.precision)?)?;
     if folder.holds_a_run() && arguments.resume && folder.config().exists() {
         let changed = differences(&Config::read(&folder.config())?, &config)?;
         if !changed.is_empty() {

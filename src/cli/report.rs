@@ -4,6 +4,7 @@ use super::run::{Trained, open_data};
 use super::say;
 use anyhow::{Context, Result};
 use rusa::data::Options;
+use rusa::device::Device;
 use rusa::eval::{Embedder, Layer};
 use rusa::report::{collect, render};
 use rusa::train::RunFolder;
@@ -26,7 +27,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let data = open_data(&config.data.path, &options)?;
     let (size, channels) = (config.data.size, config.data.channels);
     let mut embedder =
-        Embedder::new(&config.encoder, None, &Layer::Features, &config.augment, size, channels)?;
+        Embedder::new(&config.encoder, None, &Layer::Features, &config.augment, size, channels, Device::Cpu)?;
     embedder.load(&trained.state)?;
     let page = collect(&config, &data, &folder, &embedder.embed(&data.test)?)?;
     rusa::files::write_atomically(&folder.report(), render(&page).as_bytes())?;

@@ -1,6 +1,6 @@
-//! What several commands share: devices, data, and the encoder of a run or a weight file.
+//! What several commands share: data, and the encoder of a run or a weight file.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rusa::augment::Policy;
 use rusa::config::Config;
 use rusa::data::{self, Dataset, Options};
@@ -10,24 +10,6 @@ use rusa::train::{Checkpoint, RunFolder, load_encoder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Refuses what this build cannot run on, before anything is done.
-pub fn check_device(device: &str, precision: &str) -> Result<()> {
-    match device {
-        "auto" | "cpu" => {}
-        d if d == "vm" || d == "cuda" || d.starts_with("cuda:") => {
-            bail!(
-                "this build has the CPU engine only, no `{d}`; use --device cpu, or auto to take the best there is"
-            )
-        }
-        other => bail!("there is no device `{other}`; there are auto, cpu"),
-    }
-    match precision {
-        "f32" => Ok(()),
-        "bf16" => bail!("the CPU engine computes in f32; use f32 instead of bf16"),
-        other => bail!("there is no precision `{other}`; there is f32"),
-    }
-}
 
 /// Opens a data set and shows what a user should know of it.
 pub fn open_data(path: &str, options: &Options) -> Result<Dataset> {

@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use rusa::config::{Config, Facts, Request};
+use rusa::device::Device;
+use rusa::graph::Precision;
 use toml::Table;
 
 #[derive(clap::Args)]
@@ -20,10 +22,10 @@ pub struct StepArguments {
     /// Source images a step.
     #[arg(long, default_value_t = 256)]
     batch: usize,
-    /// f32.
+    /// f32 or bf16.
     #[arg(long, default_value = "f32")]
     precision: String,
-    /// auto or cpu.
+    /// auto, cpu or vm.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Published settings by name.
@@ -36,10 +38,10 @@ pub struct StepArguments {
 
 impl StepArguments {
     pub fn config(&self) -> Result<Config> {
-        super::run::check_device(&self.device, &self.precision)?;
-        let Self { encoder, method, image, channels, batch, preset, sets, .. } = self;
+        let Self { encoder, method, image, channels, batch, preset, sets, device, precision } = self;
+        Device::parse(device)?.check(Precision::parse(precision)?)?;
         let flags: Table = format!(
-            "method = {method:?}\nbatch = {batch}\n[data]\npath = ''\nsize = {image}\nchannels = {channels}\n\
+            "device = {device:?}\nprecision = {precision:?}\nmethod = {method:?}\nbatch = {batch}\n[data]\npath = ''\nsize = {image}\nchannels = {channels}\n\
              [encoder]\nname = {encoder:?}"
         )
         .parse()?;

@@ -23,9 +23,9 @@ pub struct Config {
     /// Source images a step.
     pub batch: usize,
     pub seed: u64,
-    /// `auto` or `cpu`.
+    /// `auto`, `cpu`, `vm` or `cuda:0`.
     pub device: String,
-    /// `f32`.
+    /// `f32`, or `bf16` on GPUs.
     pub precision: String,
     pub data: Data,
     pub encoder: Encoder,

@@ -244,12 +244,13 @@ where
     }
 }
 
-fn batches(plan: &Plan, count: usize) -> usize {
+/// Batches an epoch of `count` samples.
+pub fn batches(plan: &Plan, count: usize) -> usize {
     if plan.drop_last { count / plan.batch } else { count.div_ceil(plan.batch) }
 }
 
-/// The samples of an epoch, in the order of their use.
-fn order(plan: &Plan, count: usize, epoch: u32) -> Vec<u32> {
+/// The samples of an epoch of `count`, in the order of their use.
+pub fn order(plan: &Plan, count: usize, epoch: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     if plan.shuffle {
         Philox::new(plan.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);

@@ -29,7 +29,7 @@ pub use bad::BadFiles;
 pub use embedded::EMBEDDED;
 pub use image::{Image, luma};
 pub use inspect::{Summary, inspect};
-pub use loader::{Batch, Loader, Sample};
+pub use loader::{Batch, Epoch, Loader, Sample};
 pub use open::open;
 pub use source::{Memory, Source, Split};
 

@@ -1,7 +1,7 @@
 //! The CPU engine: one arena, and each node's kernel called on slices of it.
 
 use super::Program;
-use crate::graph::plan::{ALIGNMENT, Block, Plan};
+use crate::graph::plan::{ALIGNMENT, Block, Plan, Target};
 use crate::graph::{Graph, Kind, TensorId};
 use crate::ops::{Args, Slice};
 use crate::tensor::{DType, TensorType};
@@ -26,7 +26,7 @@ struct Operands {
 impl CpuProgram {
     /// Plans `graph` and allocates its arena, zeroed.
     pub fn new(graph: Graph) -> Self {
-        let plan = Plan::new(&graph);
+        let plan = Plan::new(&graph, Target::Cpu);
         let arena = Arena::new(plan.arena_bytes);
         let slice = |&t: &TensorId| arena.slice(plan.tensors[t.0], graph.ty(t).clone());
         let operands = graph
@@ -98,13 +98,8 @@ impl Program for CpuProgram {
     }
 
     fn read(&self, t: TensorId, bytes: &mut [u8]) -> Result<()> {
+        self.graph.check_readable(t)?;
         let info = self.graph.info(t);
-        if info.kind == Kind::Temp && !self.graph.kept().contains(&t) {
-            return Err(Error::Graph(format!(
-                "`{}` was not kept: its memory may be another's by now",
-                info.name
-            )));
-        }
         let (from, size) = self.bytes(t)?;
         assert_eq!(bytes.len(), size, "`{}` is {}", info.name, info.ty);
         // SAFETY: `from` has `size` initialised bytes inside the arena.
@@ -127,14 +122,9 @@ impl Program for CpuProgram {
         }
         for i in nodes {
             self.run_node(i);
-            let node = &self.graph.nodes()[i];
-            for &t in &node.outputs {
+            for &t in &self.graph.nodes()[i].outputs {
                 if self.has_non_finite(t)? {
-                    let place = if node.scope.is_empty() { "the loss" } else { &node.scope };
-                    return Ok(Some(format!(
-                        "op {i}, `{}` in {place}, is the first to give NaN or infinity",
-                        node.op.name()
-                    )));
+                    return Ok(Some(self.graph.blame(i)));
                 }
             }
         }

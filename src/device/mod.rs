@@ -1,13 +1,21 @@
 //! Where a planned graph runs.
 
+mod choice;
 mod cpu;
+pub mod launch;
+mod lowered;
+mod vm;
 
+pub use choice::Device;
 pub use cpu::CpuProgram;
+pub use lowered::{Backend, Lowered, Placement};
+pub use vm::VmBackend;
 
 use crate::graph::{Graph, Init, Kind, TensorId, plan::Plan};
 use crate::rng::{Philox, Purpose};
-use crate::tensor::HostTensor;
+use crate::tensor::{DType, HostTensor, Values};
 use crate::{Error, Result};
+use half::bf16;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -47,14 +55,24 @@ pub trait Program: Send {
         Ok(())
     }
 
+    /// Rounds to the tensor's type, if that is bf16.
     fn write_f32(&mut self, t: TensorId, values: &[f32]) -> Result<()> {
+        if self.graph().ty(t).dtype == DType::Bf16 {
+            let rounded: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
+            return self.write(t, bytemuck::cast_slice(&rounded));
+        }
         self.write(t, bytemuck::cast_slice(values))
     }
 
+    /// A tensor of f32 or bf16.
     fn read_f32(&self, t: TensorId) -> Result<Vec<f32>> {
-        let mut values = vec![0.0f32; self.graph().ty(t).elements()];
-        self.read(t, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values)
+        let ty = self.graph().ty(t);
+        let mut bytes = vec![0; ty.bytes()];
+        self.read(t, &mut bytes)?;
+        match HostTensor::from_bytes(ty, &bytes).rounded(DType::F32).values {
+            Values::F32(values) => Ok(values),
+            _ => Err(Error::Graph(format!("`{}` is {ty}, not floating-point", self.graph().info(t).name))),
+        }
     }
 
     /// Everything that outlives a run, by name: parameters and states.

@@ -3,7 +3,7 @@
 use super::Features;
 use crate::augment::Policy;
 use crate::data::{Image, Split};
-use crate::device::{CpuProgram, Program};
+use crate::device::{Device, Program};
 use crate::graph::{Graph, TensorId};
 use crate::nn::{Encoder, Mode, Projector};
 use crate::ops::augment::{Augment, Scratch, ViewParams};
@@ -27,7 +27,7 @@ pub enum Layer {
 
 /// An encoder ready to embed images.
 pub struct Embedder {
-    program: CpuProgram,
+    program: Box<dyn Program>,
     images: TensorId,
     /// Features first; then the embeddings, where there is a projector.
     outputs: Vec<TensorId>,
@@ -45,6 +45,7 @@ impl Embedder {
         policy: &Policy,
         size: usize,
         channels: usize,
+        device: Device,
     ) -> Result<Self> {
         policy.check(size, channels)?;
         let mut graph = Graph::new();
@@ -68,7 +69,7 @@ impl Embedder {
             outputs.push(projector.record(&mut graph, encoded.features, Mode::Eval)?);
         }
         outputs.iter().for_each(|&t| graph.keep(t));
-        let program = CpuProgram::new(graph);
+        let program = device.program(graph)?;
         Ok(Self { program, images, outputs, transform: policy.op(size), channels })
     }
 

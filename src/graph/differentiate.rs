@@ -101,7 +101,7 @@ impl Vjp<'_> {
         let mut outputs = Vec::with_capacity(targets.len());
         let mut writes = Vec::with_capacity(targets.len());
         for (ty, &target) in types.into_iter().zip(targets) {
-            let of = self.node.inputs[target];
+            let of = self.graph.info(self.node.inputs[target]).master;
             match self.gradients.get(of) {
                 Some(gradient) if !outputs.contains(&gradient) => {
                     outputs.push(gradient);

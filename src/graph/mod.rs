@@ -7,8 +7,8 @@ pub mod plan;
 
 pub use differentiate::{Gradients, Vjp};
 
-use crate::ops::Op;
-use crate::tensor::TensorType;
+use crate::ops::{Op, cast::Cast};
+use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub struct TensorInfo {
     pub differentiable: bool,
     /// The tensor whose memory it shares: itself, but for [`Graph::stop_gradient`].
     pub storage: TensorId,
+    /// The tensor whose gradient a gradient into this one is: itself, but for [`Graph::reduced`].
+    pub master: TensorId,
 }
 
 /// One op applied once.
@@ -83,11 +85,60 @@ pub struct Graph {
     kept: Vec<TensorId>,
     names: HashMap<String, TensorId>,
     scope: Vec<String>,
+    precision: Precision,
+    /// By parameter.
+    copies: HashMap<TensorId, TensorId>,
+}
+
+/// What activations are stored in, and the weights that meet them. Statistics, losses, gradients of weights and the
+/// weights themselves are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    /// Of activations.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::Bf16,
+        }
+    }
+
+    /// `f32` or `bf16`.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Error::config(
+                "precision",
+                format!("there is no precision `{text}`; there are f32, bf16"),
+            )),
+        }
+    }
 }
 
 impl Graph {
+    /// An empty graph in f32.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph whose activations are stored in `precision`.
+    pub fn with_precision(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The type of an activation of that shape.
+    pub fn activation(&self, shape: impl Into<Vec<usize>>) -> TensorType {
+        TensorType::new(shape, self.precision.dtype())
     }
 
     /// A tensor that is written from outside before each run.
@@ -110,6 +161,37 @@ impl Graph {
     /// A tensor that keeps its values from run to run but is not trained; shared by name like parameters.
     pub fn state(&mut self, name: &str, ty: TensorType, init: Init) -> Result<TensorId> {
         self.shared(name, ty, init, Kind::State)
+    }
+
+    /// A weight as it meets activations: itself in f32, else a copy in the graph's precision. What flows into the copy's
+    /// gradient is the weight's own gradient, in f32. All copies are made by one node, the graph's first.
+    pub fn reduced(&mut self, weight: TensorId) -> TensorId {
+        if self.precision == Precision::F32 {
+            return weight;
+        }
+        if let Some(&copy) = self.copies.get(&weight) {
+            return copy;
+        }
+        let info = self.info(weight).clone();
+        let ty = info.ty.with(self.precision.dtype());
+        let copy = self.push(format!("{}.{}", info.name, ty.dtype), ty, Kind::Temp, info.differentiable);
+        self.tensors[copy.0].master = weight;
+        if self.copies.is_empty() {
+            let node = Node {
+                op: Arc::new(Cast),
+                inputs: vec![],
+                outputs: vec![],
+                writes: vec![],
+                scope: "weights".into(),
+            };
+            self.nodes.insert(0, node);
+        }
+        let node = &mut self.nodes[0];
+        node.inputs.push(weight);
+        node.outputs.push(copy);
+        node.writes.push(Write::Overwrite);
+        self.copies.insert(weight, copy);
+        copy
     }
 
     fn shared(&mut self, name: &str, ty: TensorType, init: Init, kind: Kind) -> Result<TensorId> {
@@ -139,7 +221,8 @@ impl Graph {
 
     fn push(&mut self, name: String, ty: TensorType, kind: Kind, differentiable: bool) -> TensorId {
         let id = TensorId(self.tensors.len());
-        self.tensors.push(TensorInfo { name, ty, kind, init: Init::Zeros, differentiable, storage: id });
+        let init = Init::Zeros;
+        self.tensors.push(TensorInfo { name, ty, kind, init, differentiable, storage: id, master: id });
         id
     }
 
@@ -255,5 +338,22 @@ impl Graph {
 
     pub(crate) fn kept(&self) -> &[TensorId] {
         &self.kept
+    }
+
+    /// An error if the tensor's memory may be another's by the end of a run.
+    pub(crate) fn check_readable(&self, t: TensorId) -> Result<()> {
+        let info = self.info(t);
+        if info.kind == Kind::Temp && !self.kept.contains(&t) {
+            let what = format!("`{}` was not kept: its memory may be another's by now", info.name);
+            return Err(Error::Graph(what));
+        }
+        Ok(())
+    }
+
+    /// What to say of the node that was the first to give NaN.
+    pub(crate) fn blame(&self, node: usize) -> String {
+        let Node { op, scope, .. } = &self.nodes[node];
+        let place = if scope.is_empty() { "the loss" } else { scope };
+        format!("op {node}, `{}` in {place}, is the first to give NaN or infinity", op.name())
     }
 }

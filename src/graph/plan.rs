@@ -25,6 +25,15 @@ impl Block {
     }
 }
 
+/// Whose scratch memory is planned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// [`Op::cpu`](crate::ops::Op::cpu)
+    Cpu,
+    /// [`Op::launches`](crate::ops::Op::launches)
+    Kernels,
+}
+
 /// Where everything lies. Tensors that outlive a run come first, temporaries and scratch share the rest.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -44,7 +53,7 @@ pub struct Plan {
 
 impl Plan {
     /// Plans `graph`.
-    pub fn new(graph: &Graph) -> Self {
+    pub fn new(graph: &Graph, target: Target) -> Self {
         let mut tensors: Vec<Option<Block>> = vec![None; graph.tensors().count()];
         let end = graph.nodes().len();
         let mut persistent_bytes = 0;
@@ -73,8 +82,12 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(at, node)| {
-                let elements = node.op.scratch(&graph.types(&node.inputs));
-                (elements > 0).then(|| Block { offset: 0, bytes: align(elements * 4), first: at, last: at })
+                let inputs = graph.types(&node.inputs);
+                let bytes = match target {
+                    Target::Cpu => node.op.scratch(&inputs) * size_of::<f32>(),
+                    Target::Kernels => node.op.workspace(&inputs),
+                };
+                (bytes > 0).then(|| Block { offset: 0, bytes: align(bytes), first: at, last: at })
             })
             .collect();
 
@@ -181,7 +194,7 @@ mod tests {
             choices in prop::collection::vec((0usize..100, 0usize..100, any::<bool>()), 1..40),
         ) {
             let graph = random_graph(&choices);
-            let plan = Plan::new(&graph);
+            let plan = Plan::new(&graph, Target::Cpu);
             // From the graph alone: the nodes at which each tensor must hold its values.
             let needed = |id: TensorId| {
                 let uses = |n: &super::super::Node| n.inputs.contains(&id) || n.outputs.contains(&id);

@@ -32,6 +32,7 @@ pub fn conv2d(
         let fan_out = channels * kernel * kernel;
         let init = Init::Normal((2.0 / fan_out as f32).sqrt());
         let w = graph.param("weight", TensorType::f32([channels, kernel, kernel, c]), init)?;
+        let w = graph.reduced(w);
         ops::conv2d::conv2d(graph, x, w, Conv2d::square(stride, padding))
     })
 }
@@ -71,6 +72,7 @@ pub fn linear(graph: &mut Graph, name: &str, x: TensorId, features: usize, bias:
         let init = Init::Uniform(1.0 / (d as f32).sqrt());
         let w = graph.param("weight", TensorType::f32([features, d]), init)?;
         let b = if bias { Some(graph.param("bias", TensorType::f32([features]), init)?) } else { None };
+        let w = graph.reduced(w);
         ops::linear::linear(graph, x, w, b)
     })
 }

@@ -2,7 +2,21 @@
 
 use crate::graph::Write;
 use crate::tensor::{DType, TensorType};
+use half::bf16;
 use std::cell::Cell;
+
+/// What a kernel may write.
+pub trait Element: Copy + Send + Sync + 'static {
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::Bf16;
+}
 
 /// A tensor's place in memory.
 #[derive(Clone, Debug)]
@@ -76,6 +90,11 @@ impl<'a> Args<'a> {
         self.input(i, DType::U8)
     }
 
+    /// Input `i` as u32.
+    pub fn u32(&self, i: usize) -> &'a [u32] {
+        self.input(i, DType::U32)
+    }
+
     /// Input `i` as i64.
     pub fn i64(&self, i: usize) -> &'a [i64] {
         self.input(i, DType::I64)
@@ -111,7 +130,7 @@ impl<'a> Args<'a> {
     }
 
     /// All outputs at once: optimisers have hundreds.
-    pub fn all_outputs(&self) -> impl Iterator<Item = &'a mut [f32]> {
+    pub fn all_outputs<T: Element>(&self) -> impl Iterator<Item = &'a mut [T]> {
         assert_eq!(self.taken.replace(u64::MAX >> 1), 0, "outputs are taken twice");
         self.outputs.iter().map(slice_mut)
     }
@@ -128,8 +147,8 @@ impl<'a> Args<'a> {
 
 /// Only for slices that [`Args`] hands out once.
 #[allow(clippy::mut_from_ref)]
-fn slice_mut(slice: &Slice) -> &mut [f32] {
-    assert_eq!(slice.ty.dtype, DType::F32);
+fn slice_mut<T: Element>(slice: &Slice) -> &mut [T] {
+    assert_eq!(slice.ty.dtype, T::DTYPE);
     // SAFETY: by the contract of `Args::new`; `taken` sees to it that each is handed out once.
     unsafe { std::slice::from_raw_parts_mut(slice.ptr.cast(), slice.ty.elements()) }
 }

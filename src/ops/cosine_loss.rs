@@ -5,7 +5,9 @@
 use super::l2_normalize::{norm, normalized};
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -51,6 +53,21 @@ impl Op for CosineLoss {
         args.out(0)[0] = (-sum / n as f64) as f32;
     }
 
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        inputs[0].shape[0] * size_of::<f32>()
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, d], cosine) = (on.dims(0), on.workspace);
+        let entry = on.pick(0, "cosine_loss_fwd_f32", "cosine_loss_fwd_bf16");
+        let forward = Forward { n, d, p: on.input(0), z: on.input(1), cosine };
+        let finalize = Finalize { n, cosine, loss: on.output(0) };
+        Ok(vec![
+            Launch::new(entry, n.div_ceil(4) as usize, 128, forward),
+            Launch::new("cosine_loss_fwd_f32__finalize", 1, 256, finalize),
+        ])
+    }
+
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
         let inputs = [vjp.input(0), vjp.input(1)];
         let upstream = vjp.grad(0)?;
@@ -89,7 +106,25 @@ impl Op for CosineLossBackward {
             }
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, d], accumulate) = (on.dims(1), on.accumulate(0));
+        let entry = on.pick(1, "cosine_loss_bwd_f32", "cosine_loss_bwd_bf16");
+        let (d_loss, a, b, da) = (on.input(0), on.input(1), on.input(2), on.output(0));
+        let backward = Backward { n, d, accumulate, d_loss, a, b, da };
+        Ok(vec![Launch::new(entry, n.div_ceil(4) as usize, 128, backward)])
+    }
 }
+
+kernel!(Forward ["cosine_loss_fwd_f32", "cosine_loss_fwd_bf16"]
+    { n: u32, d: u32, p: Address, z: Address, cosine: Address });
+
+kernel!(Finalize ["cosine_loss_fwd_f32__finalize"] { n: u32, cosine: Address, loss: Address });
+
+kernel!(Backward ["cosine_loss_bwd_f32", "cosine_loss_bwd_bf16"]
+    { n: u32, d: u32, accumulate: u32, d_loss: Address, a: Address, b: Address, da: Address });
+
+pub const KERNELS: &[Signature] = &[Forward::SIGNATURE, Finalize::SIGNATURE, Backward::SIGNATURE];
 
 pub const SPEC: OpSpec = OpSpec {
     name: "cosine_loss",
@@ -107,6 +142,7 @@ pub const SPEC: OpSpec = OpSpec {
         });
         vec![Tensor64::scalar(-cosines.sum::<f64>() / n as f64)]
     },
+    kernels: KERNELS,
     cases: || {
         let case =
             |name, n: usize, d: usize| Case::new(name, json!({})).input("p", [n, d]).input("z", [n, d]);

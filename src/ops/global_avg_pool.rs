@@ -22,7 +22,7 @@ impl Op for GlobalAvgPool {
             return Err(Error::op(self.name(), "takes one tensor"));
         };
         let [n, _, _, c] = x.dims(self.name(), "x")?;
-        Ok(vec![TensorType::f32([n, c])])
+        Ok(vec![TensorType::new([n, c], x.dtype)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -62,7 +62,7 @@ impl Op for GlobalAvgPoolBackward {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let [n, c] = inputs[0].dims(self.name(), "dy")?;
-        Ok(vec![TensorType::f32([n, self.h, self.w, c])])
+        Ok(vec![TensorType::new([n, self.h, self.w, c], inputs[0].dtype)])
     }
 
     fn cpu(&self, args: &Args) {
@@ -95,6 +95,7 @@ pub const SPEC: OpSpec = OpSpec {
         }
         vec![y]
     },
+    kernels: &[],
     cases: || {
         vec![
             Case::new("small", json!({})).input("x", [2, 3, 5, 7]),

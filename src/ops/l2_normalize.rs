@@ -2,7 +2,9 @@
 
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -68,6 +70,13 @@ impl Op for L2Normalize {
         });
     }
 
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let [n, d] = on.dims(0);
+        let entry = on.pick(0, "l2_normalize_fwd_f32", "l2_normalize_fwd_bf16");
+        let forward = Forward { n, d, eps: self.eps, x: on.input(0), y: on.output(0) };
+        Ok(vec![Launch::new(entry, n.div_ceil(4) as usize, 128, forward)])
+    }
+
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
         let (dy, x) = (vjp.grad(0)?, vjp.input(0));
         vjp.emit(L2NormalizeBackward(*self), &[dy, x], &[0])
@@ -93,7 +102,27 @@ impl Op for L2NormalizeBackward {
             norm_backward(x, dy, self.0.eps, |i, g| dx[i] = if accumulate { dx[i] + g } else { g });
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, d], eps, accumulate) = (on.dims(0), self.0.eps, on.accumulate(0));
+        let entry = on.pick(0, "l2_normalize_bwd_f32", "l2_normalize_bwd_bf16");
+        let (dy, x, dx) = (on.input(0), on.input(1), on.output(0));
+        Ok(vec![Launch::new(
+            entry,
+            n.div_ceil(4) as usize,
+            128,
+            Backward { n, d, eps, accumulate, dy, x, dx },
+        )])
+    }
 }
+
+kernel!(Forward ["l2_normalize_fwd_f32", "l2_normalize_fwd_bf16"]
+    { n: u32, d: u32, eps: f32, x: Address, y: Address });
+
+kernel!(Backward ["l2_normalize_bwd_f32", "l2_normalize_bwd_bf16"]
+    { n: u32, d: u32, eps: f32, accumulate: u32, dy: Address, x: Address, dx: Address });
+
+pub const KERNELS: &[Signature] = &[Forward::SIGNATURE, Backward::SIGNATURE];
 
 pub const SPEC: OpSpec = OpSpec {
     name: "l2_normalize",
@@ -108,6 +137,7 @@ pub const SPEC: OpSpec = OpSpec {
         let rows = (0..x.shape[0]).flat_map(|i| normalized(x.row(i), eps));
         vec![Tensor64::new(x.shape.clone(), rows.collect())]
     },
+    kernels: KERNELS,
     cases: || {
         vec![
             Case::new("small", json!({})).input("x", [5, 7]),

@@ -67,7 +67,7 @@ impl Op for MaxPool {
         };
         let [n, h, w, c] = x.dims(self.name(), "x")?;
         self.check(h, w)?;
-        Ok(vec![TensorType::f32([n, self.out(h), self.out(w), c])])
+        Ok(vec![TensorType::new([n, self.out(h), self.out(w), c], x.dtype)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -174,6 +174,7 @@ pub const SPEC: OpSpec = OpSpec {
         }
         vec![y]
     },
+    kernels: &[],
     cases: || {
         vec![
             Case::new("stem", json!({})).input("x", [2, 8, 8, 3]),

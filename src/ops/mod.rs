@@ -6,6 +6,7 @@ pub mod add;
 mod args;
 pub mod augment;
 pub mod batch_norm;
+pub mod cast;
 pub mod conv2d;
 pub mod cosine_loss;
 pub mod global_avg_pool;
@@ -20,6 +21,7 @@ pub mod table;
 
 pub use args::{Args, Slice};
 
+use crate::device::launch::{Launch, Operands};
 use crate::graph::Vjp;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -46,6 +48,16 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// The CPU kernel. Shapes have passed [`infer`](Self::infer); results must not depend on the thread count.
     fn cpu(&self, args: &Args);
 
+    /// Bytes of workspace the CUDA kernels want.
+    fn workspace(&self, _inputs: &[TensorType]) -> usize {
+        0
+    }
+
+    /// The launches that compute the outputs on a GPU, in order. Shapes have passed [`infer`](Self::infer).
+    fn launches(&self, _on: &Operands) -> Result<Vec<Launch>> {
+        Err(Error::op(self.name(), "has no CUDA kernel"))
+    }
+
     /// The vector–Jacobian product, in terms of other ops.
     fn vjp(&self, _vjp: &mut Vjp) -> Result<()> {
         Err(Error::op(self.name(), "has no derivative"))
@@ -71,6 +83,13 @@ impl std::ops::Add for Cost {
     fn add(self, other: Self) -> Self {
         Self { flops: self.flops + other.flops, bytes: self.bytes + other.bytes }
     }
+}
+
+/// Into how many parts to cut a sum over `length`, at least `least` terms each, that `tiles` blocks would otherwise work
+/// on: so many that about 256 blocks do, two for each multiprocessor of a large GPU. By shape alone, so that the order of
+/// additions, and with it every bit, does not depend on the device.
+pub fn splits(tiles: usize, length: usize, least: usize) -> usize {
+    256_usize.div_ceil(tiles).min(length.div_ceil(least)).max(1)
 }
 
 /// Bytes moved if every operand is touched once.

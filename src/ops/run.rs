@@ -1,30 +1,46 @@
 //! One op on anyone's tensors, forwards and backwards.
 
 use super::table::{OpSpec, Tensors, find};
-use crate::device::{CpuProgram, Program};
-use crate::graph::Graph;
+use crate::device::Device;
+use crate::graph::{Graph, Precision};
 use crate::tensor::{DType, HostTensor, TensorType, Values};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Applies the op called `name`. With `backward`, `inputs` also hold `d_<output>`, and the result `d_<input>`.
-///
-/// The gradient of a scalar output may be left out: it is then 1.
+/// Where and in what an op is run, and whether it is differentiated.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub device: Device,
+    pub precision: Precision,
+    /// `inputs` also hold `d_<output>`, and the result `d_<input>`. The gradient of a scalar output may be left out: it
+    /// is then 1.
+    pub backward: bool,
+}
+
+impl Default for How {
+    /// Forwards on the CPU.
+    fn default() -> Self {
+        Self { device: Device::Cpu, precision: Precision::F32, backward: false }
+    }
+}
+
+/// Applies the op called `name`. Results are f32 whatever was computed in.
 pub fn run(
     name: &str,
     params: &Value,
     inputs: &BTreeMap<String, HostTensor>,
-    backward: bool,
+    how: How,
 ) -> Result<BTreeMap<String, HostTensor>> {
     let spec = find(name)?;
     check_names(spec, inputs)?;
-    let mut graph = Graph::new();
+    let mut graph = Graph::with_precision(how.precision);
     let mut given = Vec::new();
     let mut operands = BTreeMap::new();
     for operand in spec.inputs {
         if let Some(tensor) = inputs.get(operand.name) {
             let tensor = convert(spec.name, operand.name, tensor, operand.dtype)?;
+            let tensor = if operand.full { tensor } else { tensor.rounded(how.precision.dtype()) };
             let id = if operand.differentiable {
                 graph.differentiable_input(operand.name, tensor.ty())?
             } else {
@@ -37,7 +53,7 @@ pub fn run(
     let ids = (spec.record)(&mut graph, params, &Tensors::new(spec.name, operands.clone()))?;
     let mut wanted: Vec<_> = spec.outputs.iter().map(|o| o.name.to_string()).zip(ids).collect();
 
-    if backward {
+    if how.backward {
         let mut upstream = Vec::new();
         for ((output, id), operand) in wanted.iter().zip(spec.outputs) {
             let ty = graph.ty(*id).clone();
@@ -47,7 +63,7 @@ pub fn run(
                 None if operand.differentiable && ty.elements() == 1 => HostTensor::f32([1], vec![1.0]),
                 None => continue,
             };
-            let grad = graph.input(&grad, ty)?;
+            let (grad, tensor) = (graph.input(&grad, ty.clone())?, tensor.rounded(ty.dtype));
             upstream.push((*id, grad));
             given.push((grad, tensor));
         }
@@ -66,7 +82,7 @@ pub fn run(
     }
 
     wanted.iter().for_each(|(_, id)| graph.keep(*id));
-    let mut program = CpuProgram::new(graph);
+    let mut program = how.device.program_apart(graph)?;
     for (id, tensor) in &given {
         tensor.ty().expect(spec.name, &program.graph().info(*id).name.clone(), program.graph().ty(*id))?;
         program.write(*id, tensor.bytes())?;
@@ -102,6 +118,12 @@ fn convert(op: &'static str, name: &str, tensor: &HostTensor, want: DType) -> Re
         (Values::F32(v), DType::F32) => Values::F32(v.clone()),
         (Values::U8(v), DType::U8) => Values::U8(v.clone()),
         (Values::I64(v), DType::I64) => Values::I64(v.clone()),
+        (Values::U32(v), DType::U32) => Values::U32(v.clone()),
+        (Values::U32(v), DType::I64) => Values::I64(v.iter().map(|&x| i64::from(x)).collect()),
+        (Values::U8(v), DType::U32) => Values::U32(v.iter().map(|&x| u32::from(x)).collect()),
+        (Values::I64(v), DType::U32) if v.iter().all(|&x| u32::try_from(x).is_ok()) => {
+            Values::U32(v.iter().map(|&x| x as u32).collect())
+        }
         (Values::U8(v), DType::I64) => Values::I64(v.iter().map(|&x| i64::from(x)).collect()),
         (Values::U8(v), DType::F32) => Values::F32(v.iter().map(|&x| f32::from(x)).collect()),
         (Values::F32(v), DType::I64) if v.iter().all(|x| x.fract() == 0.0 && x.abs() < 1e15) => {

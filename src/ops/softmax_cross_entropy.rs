@@ -5,7 +5,9 @@
 
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -51,6 +53,21 @@ impl Op for SoftmaxCrossEntropy {
         args.out(0)[0] = (sum / n as f64) as f32;
     }
 
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        inputs[0].shape[0] * size_of::<f32>()
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, c], row_loss) = (on.dims(0), on.workspace);
+        let entry = on.pick(0, "softmax_cross_entropy_fwd_f32", "softmax_cross_entropy_fwd_bf16");
+        let forward = Forward { n, c, logits: on.input(0), labels: on.input(1), row_loss };
+        let finalize = Finalize { n, row_loss, loss: on.output(0) };
+        Ok(vec![
+            Launch::new(entry, n as usize, 128, forward),
+            Launch::new("softmax_cross_entropy_fwd_f32__finalize", 1, 256, finalize),
+        ])
+    }
+
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
         let inputs = [vjp.grad(0)?, vjp.input(0), vjp.input(1)];
         vjp.emit(SoftmaxCrossEntropyBackward, &inputs, &[0])
@@ -82,7 +99,28 @@ impl Op for SoftmaxCrossEntropyBackward {
             }
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, c], accumulate) = (on.dims(1), on.accumulate(0));
+        let entry = on.pick(1, "softmax_cross_entropy_bwd_f32", "softmax_cross_entropy_bwd_bf16");
+        let (d_loss, logits, labels, d_logits) = (on.input(0), on.input(1), on.input(2), on.output(0));
+        let backward = Backward { n, c, accumulate, d_loss, logits, labels, d_logits };
+        Ok(vec![Launch::new(entry, n as usize, 128, backward)])
+    }
 }
+
+kernel!(Forward [
+    "softmax_cross_entropy_fwd_f32", "softmax_cross_entropy_fwd_bf16", "softmax_cross_entropy_fwd_f32__direct",
+    "softmax_cross_entropy_fwd_bf16__direct",
+] { n: u32, c: u32, logits: Address, labels: Address, row_loss: Address });
+
+kernel!(Finalize ["softmax_cross_entropy_fwd_f32__finalize"] { n: u32, row_loss: Address, loss: Address });
+
+kernel!(Backward ["softmax_cross_entropy_bwd_f32", "softmax_cross_entropy_bwd_bf16"] {
+    n: u32, c: u32, accumulate: u32, d_loss: Address, logits: Address, labels: Address, d_logits: Address,
+});
+
+pub const KERNELS: &[Signature] = &[Forward::SIGNATURE, Finalize::SIGNATURE, Backward::SIGNATURE];
 
 pub const SPEC: OpSpec = OpSpec {
     name: "softmax_cross_entropy",
@@ -100,6 +138,7 @@ pub const SPEC: OpSpec = OpSpec {
         });
         vec![Tensor64::scalar(losses.sum::<f64>() / n as f64)]
     },
+    kernels: KERNELS,
     cases: || {
         let case = |name, n: usize, c: usize| {
             Case::new(name, json!({})).input("logits", [n, c]).filled(

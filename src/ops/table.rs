@@ -1,5 +1,6 @@
 //! The table of ops: what `rusa op list` prints, what tests and benches iterate over.
 
+use crate::device::launch::Signature;
 use crate::graph::{Graph, TensorId};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
@@ -46,6 +47,16 @@ pub struct OpSpec {
     pub reference: fn(&Value, &Tensors<Tensor64>) -> Vec<Tensor64>,
     /// Shapes and parameters that tests and benches run.
     pub cases: fn() -> Vec<Case>,
+    /// The CUDA kernels it launches, with their parameters.
+    pub kernels: &'static [Signature],
+}
+
+/// Kernels of ops that are not in the table: what a training step needs around them.
+pub const OTHER_KERNELS: &[&[Signature]] = &[super::cast::KERNELS, crate::optim::KERNELS];
+
+/// Every kernel that is launched, with its parameters.
+pub fn signatures() -> impl Iterator<Item = &'static Signature> {
+    OPS.iter().map(|op| op.kernels).chain(OTHER_KERNELS.iter().copied()).flatten()
 }
 
 /// A tensor an op takes or gives.
@@ -58,17 +69,25 @@ pub struct Operand {
     pub optional: bool,
     /// Whether a gradient flows through it.
     pub differentiable: bool,
+    /// Whether it stays f32 where activations are bf16: weights (the op takes a copy), statistics.
+    pub full: bool,
 }
 
 impl Operand {
     /// An f32 tensor that gradients flow through.
     pub const fn new(name: &'static str, layout: &'static str) -> Self {
-        Self { name, layout, dtype: DType::F32, optional: false, differentiable: true }
+        Self { name, layout, dtype: DType::F32, optional: false, differentiable: true, full: false }
     }
 
     /// One that may be left out.
     pub const fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// One that stays f32 in every precision.
+    pub const fn full(mut self) -> Self {
+        self.full = true;
         self
     }
 

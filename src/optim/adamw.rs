@@ -2,8 +2,9 @@
 //!
 //! p ← (1 − lr λ) p; m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; p ← p − lr m̂ / (√v̂ + eps), hats bias-corrected.
 
-use super::{Optimizer, fused};
+use super::{Optimizer, fused, launches};
 use crate::Result;
+use crate::device::launch::{Launch, Operands};
 use crate::ops::{Args, Cost, Op, moved};
 use crate::tensor::TensorType;
 
@@ -22,6 +23,10 @@ impl Op for AdamW {
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
         let n: usize = inputs[1..].iter().map(TensorType::elements).sum();
         Cost { flops: 14 * n as u64, bytes: moved(inputs, outputs) + moved(&[], outputs) }
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        launches::adamw(on, &self.0)
     }
 
     fn cpu(&self, args: &Args) {

@@ -3,8 +3,9 @@
 //! With `clip` the scale is min(that / lr, 1), so that it bounds the learning rate instead of setting it. One-dimensional
 //! parameters are neither scaled nor decayed; a tensor whose norm or gradient is zero takes the plain step.
 
-use super::{Optimizer, fused};
+use super::{Optimizer, fused, launches};
 use crate::Result;
+use crate::device::launch::{Launch, Operands};
 use crate::ops::{Args, Cost, Op, moved};
 use crate::tensor::TensorType;
 use rayon::prelude::*;
@@ -47,6 +48,14 @@ impl Op for Lars {
         // Gradients and parameters are read once more for their norms.
         let bytes = moved(inputs, outputs) + moved(&[], outputs) + 8 * n as u64;
         Cost { flops: 11 * n as u64, bytes }
+    }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::rows(inputs) * 2 * size_of::<f64>()
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        launches::lars(on, &self.0)
     }
 
     fn cpu(&self, args: &Args) {

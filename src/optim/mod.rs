@@ -3,9 +3,11 @@
 mod adamw;
 mod fused;
 mod lars;
+mod launches;
 mod schedule;
 mod sgd;
 
+pub use launches::KERNELS;
 pub use schedule::Schedule;
 
 use crate::graph::{Gradients, Graph, Init, Kind, TensorId};

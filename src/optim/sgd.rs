@@ -1,7 +1,8 @@
 //! SGD with momentum, as `torch.optim.SGD`: v ← μ v + (g + λ p); p ← p − lr v.
 
-use super::{Optimizer, fused};
+use super::{Optimizer, fused, launches};
 use crate::Result;
+use crate::device::launch::{Launch, Operands};
 use crate::ops::{Args, Cost, Op, moved};
 use crate::tensor::TensorType;
 
@@ -21,6 +22,10 @@ impl Op for Sgd {
         let n: usize = inputs[1..].iter().map(TensorType::elements).sum();
         // Parameters and momentum are read and written.
         Cost { flops: 6 * n as u64, bytes: moved(inputs, outputs) + moved(&[], outputs) }
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        launches::sgd(on, &self.0)
     }
 
     fn cpu(&self, args: &Args) {

@@ -3,10 +3,11 @@
 mod cosine;
 mod simclr;
 
-use crate::graph::{Graph, TensorId};
+use crate::graph::{Graph, Precision, TensorId};
 use crate::nn::{Encoder, Mode, Projector};
+use crate::ops::augment::{Augment, PARAMS};
 use crate::optim::Optimizer;
-use crate::tensor::TensorType;
+use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -62,13 +63,28 @@ pub struct StepSpec<'a> {
     /// Pixels of a view, in height and width.
     pub size: usize,
     pub channels: usize,
+    pub precision: Precision,
+    /// If the step makes its views itself, of which images and how; if not, views are its input.
+    pub images: Option<&'a Images>,
+}
+
+/// A data set that lies on the device.
+#[derive(Clone, Debug)]
+pub struct Images {
+    pub count: usize,
+    pub height: usize,
+    pub width: usize,
+    pub transform: Augment,
 }
 
 /// A recorded, differentiated training step.
 pub struct Step {
     pub graph: Graph,
-    /// Inputs \[(views)·N,S,S,C\], each with the views it holds.
+    /// Inputs, each with the views it holds: views \[(views)·N,S,S,C\], or rows of parameters \[(views)·N,16\] to make them
+    /// by.
     pub views: Vec<(Range<usize>, TensorId)>,
+    /// Where the step makes its views: the data set u8\[count,H,W,C\] and the batch's images u32\[N\].
+    pub resident: Option<Resident>,
     pub loss: TensorId,
     /// What the loss compares, \[…,D\], in the order of the views.
     pub embeddings: Vec<TensorId>,
@@ -80,11 +96,19 @@ pub struct Step {
     pub update_from: usize,
 }
 
+/// Inputs of a step that makes its own views.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident {
+    pub images: TensorId,
+    pub index: TensorId,
+}
+
 impl StepSpec<'_> {
     /// Records forward pass, backward pass and optimiser.
     pub fn record(&self) -> Result<Step> {
-        let mut graph = Graph::new();
-        let mut recorder = Recorder { graph: &mut graph, spec: self, views: Vec::new() };
+        let mut graph = Graph::with_precision(self.precision);
+        let resident = self.images.map(|images| self.resident(&mut graph, images)).transpose()?;
+        let mut recorder = Recorder { graph: &mut graph, spec: self, resident, views: Vec::new() };
         let Recorded { loss, embeddings } = (self.method.record)(&mut recorder)?;
         let views = recorder.views;
         let seed_gradient = graph.input("d_loss", TensorType::f32([1]))?;
@@ -93,7 +117,15 @@ impl StepSpec<'_> {
         let schedule = self.optimizer.record(&mut graph, &gradients)?;
         graph.keep(loss);
         embeddings.iter().for_each(|&t| graph.keep(t));
-        Ok(Step { graph, views, loss, embeddings, schedule, seed_gradient, update_from })
+        Ok(Step { graph, views, resident, loss, embeddings, schedule, seed_gradient, update_from })
+    }
+
+    fn resident(&self, graph: &mut Graph, images: &Images) -> Result<Resident> {
+        let shape = [images.count, images.height, images.width, self.channels];
+        Ok(Resident {
+            images: graph.input("images", TensorType::new(shape, DType::U8))?,
+            index: graph.input("index", TensorType::new([self.batch], DType::U32))?,
+        })
     }
 }
 
@@ -107,6 +139,7 @@ struct Recorded {
 struct Recorder<'a> {
     graph: &'a mut Graph,
     spec: &'a StepSpec<'a>,
+    resident: Option<Resident>,
     views: Vec<(Range<usize>, TensorId)>,
 }
 
@@ -114,10 +147,18 @@ impl Recorder<'_> {
     /// The images of these views, the first view's N rows first.
     fn views(&mut self, views: Range<usize>) -> Result<TensorId> {
         let StepSpec { batch, size, channels, .. } = *self.spec;
-        let ty = TensorType::f32([views.len() * batch, size, size, channels]);
-        let input = self.graph.input(&format!("views.{}-{}", views.start, views.end), ty)?;
-        self.views.push((views, input));
-        Ok(input)
+        let name = format!("views.{}-{}", views.start, views.end);
+        let count = views.len() * batch;
+        let (Some(images), Some(Resident { images: all, index })) = (self.spec.images, self.resident) else {
+            let ty = self.graph.activation([count, size, size, channels]);
+            let input = self.graph.input(&name, ty)?;
+            self.views.push((views, input));
+            return Ok(input);
+        };
+        let rows = self.graph.input(&format!("{name}.params"), TensorType::f32([count, PARAMS]))?;
+        self.views.push((views, rows));
+        let dtype = self.graph.precision().dtype();
+        self.graph.apply1(Augment { dtype, ..images.transform.clone() }, &[all, rows, index])
     }
 
     /// Features of images. Encoding twice shares the weights.

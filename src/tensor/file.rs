@@ -31,6 +31,7 @@ fn from_view(path: &Path, name: &str, view: &TensorView) -> Result<HostTensor> {
         Dtype::F16 => Values::F32(each::<f16, _>(data, f16::to_f32)),
         Dtype::BF16 => Values::F32(each::<bf16, _>(data, bf16::to_f32)),
         Dtype::I64 => Values::I64(bytemuck::pod_collect_to_vec(data)),
+        Dtype::U32 => Values::U32(bytemuck::pod_collect_to_vec(data)),
         Dtype::I32 => Values::I64(each::<i32, _>(data, i64::from)),
         Dtype::U8 => Values::U8(data.to_vec()),
         other => {
@@ -59,6 +60,8 @@ pub fn write_tensors(
             let TensorType { shape, dtype } = tensor.ty();
             let dtype = match dtype {
                 DType::F32 => Dtype::F32,
+                DType::Bf16 => Dtype::BF16,
+                DType::U32 => Dtype::U32,
                 DType::U8 => Dtype::U8,
                 DType::I64 => Dtype::I64,
             };

@@ -5,6 +5,7 @@ mod file;
 pub use file::{read_tensors, write_tensors};
 
 use crate::{Error, Result};
+use half::bf16;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,7 +14,10 @@ use std::fmt;
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     F32,
+    /// The upper half of an f32: activations and weight copies on GPUs.
+    Bf16,
     U8,
+    U32,
     I64,
 }
 
@@ -21,7 +25,8 @@ impl DType {
     /// Bytes an element.
     pub fn size(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::U32 => 4,
+            Self::Bf16 => 2,
             Self::U8 => 1,
             Self::I64 => 8,
         }
@@ -32,7 +37,9 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
             Self::U8 => "u8",
+            Self::U32 => "u32",
             Self::I64 => "i64",
         })
     }
@@ -53,6 +60,11 @@ impl TensorType {
     /// f32, the type of nearly everything.
     pub fn f32(shape: impl Into<Vec<usize>>) -> Self {
         Self::new(shape, DType::F32)
+    }
+
+    /// The same shape in another type.
+    pub fn with(&self, dtype: DType) -> Self {
+        Self::new(self.shape.clone(), dtype)
     }
 
     /// Number of elements.
@@ -97,7 +109,9 @@ impl fmt::Display for TensorType {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     F32(Vec<f32>),
+    Bf16(Vec<bf16>),
     U8(Vec<u8>),
+    U32(Vec<u32>),
     I64(Vec<i64>),
 }
 
@@ -135,17 +149,31 @@ impl HostTensor {
     pub fn ty(&self) -> TensorType {
         let dtype = match self.values {
             Values::F32(_) => DType::F32,
+            Values::Bf16(_) => DType::Bf16,
             Values::U8(_) => DType::U8,
+            Values::U32(_) => DType::U32,
             Values::I64(_) => DType::I64,
         };
         TensorType::new(self.shape.clone(), dtype)
+    }
+
+    /// The same tensor with floating-point values rounded to `dtype`; others stay as they are.
+    pub fn rounded(&self, dtype: DType) -> Self {
+        let values = match (&self.values, dtype) {
+            (Values::F32(v), DType::Bf16) => Values::Bf16(v.iter().map(|&x| bf16::from_f32(x)).collect()),
+            (Values::Bf16(v), DType::F32) => Values::F32(v.iter().map(|x| x.to_f32()).collect()),
+            (values, _) => values.clone(),
+        };
+        Self { shape: self.shape.clone(), values }
     }
 
     /// The values as raw little-endian bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
             Values::F32(v) => bytemuck::cast_slice(v),
+            Values::Bf16(v) => bytemuck::cast_slice(v),
             Values::U8(v) => v,
+            Values::U32(v) => bytemuck::cast_slice(v),
             Values::I64(v) => bytemuck::cast_slice(v),
         }
     }
@@ -162,7 +190,9 @@ impl HostTensor {
     pub fn from_bytes(ty: &TensorType, bytes: &[u8]) -> Self {
         let values = match ty.dtype {
             DType::F32 => Values::F32(bytemuck::pod_collect_to_vec(bytes)),
+            DType::Bf16 => Values::Bf16(bytemuck::pod_collect_to_vec(bytes)),
             DType::U8 => Values::U8(bytes.to_vec()),
+            DType::U32 => Values::U32(bytemuck::pod_collect_to_vec(bytes)),
             DType::I64 => Values::I64(bytemuck::pod_collect_to_vec(bytes)),
         };
         Self::checked(ty.shape.clone(), values)

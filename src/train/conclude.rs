@@ -4,6 +4,7 @@ use super::{Checkpoint, RunFolder, Watcher, export_encoder};
 use crate::augment::{draw, stream};
 use crate::config::Config;
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::eval::{
     Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, judge, raw_pixels, verdict,
 };
@@ -32,8 +33,11 @@ pub fn conclude(
     let began = Instant::now();
     watch.message("judging on held-out images: the trained encoder, the untrained one, raw pixels");
     let (size, channels) = (config.data.size, config.data.channels);
+    let device = Device::parse(&config.device)?;
+    // Thousands of images through the PTX machine would take hours.
+    let judge_on = if device == Device::Vm { Device::Cpu } else { device };
     let embedder = |projector| {
-        Embedder::new(&config.encoder, projector, &Layer::Features, &config.augment, size, channels)
+        Embedder::new(&config.encoder, projector, &Layer::Features, &config.augment, size, channels, judge_on)
     };
     let mut trained = embedder(None)?;
     trained.load(&checkpoint.tensors)?;
@@ -91,7 +95,7 @@ pub fn conclude(
         "batch": config.batch,
         "steps": checkpoint.position.step,
         "seed": config.seed,
-        "device": "cpu",
+        "device": device.to_string(),
         "threads": rayon::current_num_threads(),
         "precision": config.precision,
         "seconds": seconds,

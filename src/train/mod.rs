@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod conclude;
+mod feed;
 mod metrics;
 mod pretrain;
 mod run_folder;
@@ -9,6 +10,7 @@ mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Position, export_encoder, load_encoder};
 pub use conclude::conclude;
+pub use feed::{Feed, Fill, view_maker};
 pub use metrics::{EpochRecord, Metrics, StepRecord};
-pub use pretrain::{End, Fill, Watcher, pretrain, record_step, view_maker};
+pub use pretrain::{End, Watcher, pretrain, record_step};
 pub use run_folder::RunFolder;

@@ -1,16 +1,16 @@
 //! The training loop: batches in, steps done, metrics logged, checkpoints kept.
 
+use super::feed::{Feed, Ready};
 use super::{Checkpoint, EpochRecord, Metrics, Position, RunFolder, StepRecord};
-use crate::augment::{draw, stream};
 use crate::config::Config;
-use crate::data::{Batch, Dataset, Image, Sample, loader};
-use crate::device::{CpuProgram, Program};
+use crate::data::Dataset;
+use crate::device::{Device, Program};
 use crate::eval::{Collapse, Verdict, feature_std, verdict};
-use crate::ops::augment::{Augment, Scratch};
+use crate::graph::{Precision, TensorId};
 use crate::optim::Schedule;
-use crate::ssl::{self, Step, StepSpec};
+use crate::ssl::{self, Images, Resident, Step, StepSpec};
 use crate::{Error, Result};
-use std::cell::RefCell;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Who watches a run, and may stop it.
@@ -38,11 +38,8 @@ pub enum End {
     Interrupted,
 }
 
-/// Makes the views of a sample.
-pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync;
-
-/// The step of a configuration: the graph that is run.
-pub fn record_step(config: &Config) -> Result<Step> {
+/// The step of a configuration: the graph that is run. With `images`, it makes its own views of them.
+pub fn record_step(config: &Config, images: Option<&Images>) -> Result<Step> {
     StepSpec {
         method: ssl::find(&config.method)?,
         encoder: &config.encoder,
@@ -52,56 +49,26 @@ pub fn record_step(config: &Config) -> Result<Step> {
         batch: config.batch,
         size: config.data.size,
         channels: config.data.channels,
+        precision: Precision::parse(&config.precision)?,
+        images,
     }
     .record()
 }
 
-/// Draws and makes the views of samples, each from its own random stream.
-pub fn view_maker(config: &Config) -> Result<Box<Fill>> {
-    thread_local! {
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
-    }
-    let policy = config.augment.clone();
-    policy.check(config.data.size, config.data.channels)?;
-    let op: Augment = policy.op(config.data.size);
-    let seed = config.seed;
-    Ok(Box::new(move |sample: Sample, image: &Image, views: &mut [&mut [f32]]| {
-        let Image { height, width, channels, pixels } = image;
-        let count = views.len();
-        for (v, view) in views.iter_mut().enumerate() {
-            let mut rng = stream(seed, sample.epoch, sample.id as u64, v, count);
-            let row = draw(&policy, v, &mut rng, *height, *width);
-            SCRATCH
-                .with_borrow_mut(|scratch| op.apply(pixels, *height, *width, *channels, &row, view, scratch))
-                .map_err(|e| Error::op("augment", e))?;
-        }
-        Ok(())
-    }))
-}
-
 /// Trains to the last epoch, or until the watcher stops it. Continues from the folder's checkpoint if there is one.
 pub fn pretrain(config: &Config, data: &Dataset, folder: &RunFolder, watch: &mut dyn Watcher) -> Result<End> {
-    let method = ssl::find(&config.method)?;
-    let plan = loader::Plan {
-        batch: config.batch,
-        views: method.views,
-        view_len: config.data.size * config.data.size * config.data.channels,
-        seed: config.seed,
-        shuffle: true,
-        drop_last: true,
-        threads: 0,
-    };
-    let loader = loader::Loader::new(data.train.clone(), plan, view_maker(config)?)?;
-    let per_epoch = loader.batches();
+    let device = Device::parse(&config.device)?;
+    let feed = Feed::new(config, &data.train, device)?;
+    let per_epoch = feed.batches();
     let schedule = Schedule::new(&config.optimizer, config.batch, config.epochs, per_epoch as u64)?;
-    let mut run = Run::new(config, folder, schedule)?;
+    let mut run = Run::new(config, folder, schedule, device, &feed)?;
     if run.position.step > 0 {
         watch.message(&format!("resuming after step {} of {}", run.position.step, run.schedule.steps()));
     }
     while run.position.epoch < config.epochs {
         let first = run.position.batch;
         let mut epoch = EpochSums::default();
-        for batch in loader.epoch(run.position.epoch as u32, first)? {
+        for batch in feed.epoch(run.position.epoch as u32, first)? {
             let record = run.step(&batch?)?;
             epoch.add(&record, config.batch);
             watch.step(&record, run.schedule.steps());
@@ -141,7 +108,7 @@ struct Run<'a> {
     folder: &'a RunFolder,
     schedule: Schedule,
     step: Recorded,
-    program: CpuProgram,
+    program: Box<dyn Program>,
     metrics: Metrics,
     position: Position,
     last_saved: Option<u64>,
@@ -151,30 +118,38 @@ struct Run<'a> {
 
 /// The parts of a [`Step`] that remain once its graph has become a program.
 struct Recorded {
-    views: Vec<(std::ops::Range<usize>, crate::graph::TensorId)>,
-    loss: crate::graph::TensorId,
-    embeddings: Vec<crate::graph::TensorId>,
-    schedule: crate::graph::TensorId,
+    views: Vec<(Range<usize>, TensorId)>,
+    resident: Option<Resident>,
+    loss: TensorId,
+    embeddings: Vec<TensorId>,
+    schedule: TensorId,
     update_from: usize,
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &'a Config, folder: &'a RunFolder, schedule: Schedule) -> Result<Self> {
-        let Step { graph, views, loss, embeddings, schedule: lr, seed_gradient, update_from } =
-            record_step(config)?;
-        let mut program = CpuProgram::new(graph);
+    fn new(
+        config: &'a Config,
+        folder: &'a RunFolder,
+        schedule: Schedule,
+        device: Device,
+        feed: &Feed,
+    ) -> Result<Self> {
+        let Step { graph, views, resident, loss, embeddings, schedule: lr, seed_gradient, update_from } =
+            record_step(config, feed.images())?;
+        let mut program = device.program(graph)?;
+        feed.upload(&mut *program, resident)?;
         program.write_f32(seed_gradient, &[1.0])?;
         let path = folder.checkpoint();
         let (position, last_saved) = if path.exists() {
             let checkpoint = Checkpoint::read(&path)?;
-            checkpoint.restore(&path, &mut program)?;
+            checkpoint.restore(&path, &mut *program)?;
             (checkpoint.position, Some(checkpoint.position.step))
         } else {
             program.initialize(config.seed)?;
             (Position::default(), None)
         };
         let metrics = Metrics::resume(folder, position.step)?;
-        let step = Recorded { views, loss, embeddings, schedule: lr, update_from };
+        let step = Recorded { views, resident, loss, embeddings, schedule: lr, update_from };
         let clock = Instant::now();
         Ok(Self {
             config,
@@ -191,12 +166,8 @@ impl<'a> Run<'a> {
     }
 
     /// One step; the clock runs from the end of the step before, so waiting for data counts.
-    fn step(&mut self, batch: &Batch) -> Result<StepRecord> {
-        let row = batch.views.len() / (batch.ids.len() * ssl::find(&self.config.method)?.views);
-        for (views, input) in &self.step.views {
-            let n = batch.ids.len() * row;
-            self.program.write_f32(*input, &batch.views[views.start * n..views.end * n])?;
-        }
+    fn step(&mut self, batch: &Ready) -> Result<StepRecord> {
+        batch.write(&mut *self.program, &self.step.views, self.step.resident)?;
         let lr = self.schedule.lr(self.position.step);
         self.program.write_f32(self.step.schedule, &[lr, (self.position.step + 1) as f32])?;
         self.program.run(0..self.step.update_from)?;
@@ -258,7 +229,7 @@ impl<'a> Run<'a> {
 
     fn save(&mut self) -> Result<()> {
         self.metrics.flush()?;
-        Checkpoint::of(&self.program, self.position)?.write(&self.folder.checkpoint())?;
+        Checkpoint::of(&*self.program, self.position)?.write(&self.folder.checkpoint())?;
         self.last_saved = Some(self.position.step);
         // Saving is not training.
         self.clock = Instant::now();

@@ -41,7 +41,8 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// images\[N,H,W,C\] u8, params\[V·N,16\] → y\[V·N,S,S,C\]; row v·N + i is view v of image i. What all views share.
+/// images\[M,H,W,C\] u8, params\[V·N,16\], \[index\[N\]\] → y\[V·N,S,S,C\]; row v·N + i is view v of image index\[i\], or of
+/// image i. What all views share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
@@ -58,6 +59,9 @@ pub struct Augment {
     pub mean: Vec<f32>,
     /// Divides what is left: one number, or one a channel.
     pub std: Vec<f32>,
+    /// Of y: the graph's precision.
+    #[serde(skip, default = "Augment::full")]
+    pub dtype: DType,
 }
 
 impl Default for Augment {
@@ -70,11 +74,16 @@ impl Default for Augment {
             blur_kernel: 0,
             mean: vec![0.0],
             std: vec![1.0],
+            dtype: DType::F32,
         }
     }
 }
 
 impl Augment {
+    fn full() -> DType {
+        DType::F32
+    }
+
     /// Whether these parameters can be used on images of `channels` channels.
     pub fn check(&self, channels: usize) -> Result<()> {
         let fail = |what: String| Err(Error::op(NAME, what));
@@ -123,11 +132,21 @@ impl Op for Augment {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [images, params] = inputs else {
-            return Err(Error::op(NAME, "takes images and params"));
+        let (images, params, index) = match inputs {
+            [images, params] => (images, params, None),
+            [images, params, index] => (images, params, Some(index)),
+            _ => return Err(Error::op(NAME, "takes images, params and optionally index")),
         };
-        let [n, h, w, c] = images.dims(NAME, "images")?;
-        images.expect(NAME, "images", &TensorType::new([n, h, w, c], DType::U8))?;
+        let [m, h, w, c] = images.dims(NAME, "images")?;
+        images.expect(NAME, "images", &TensorType::new([m, h, w, c], DType::U8))?;
+        let n = match index {
+            Some(index) => {
+                let [n] = index.dims(NAME, "index")?;
+                index.expect(NAME, "index", &TensorType::new([n], DType::U32))?;
+                n
+            }
+            None => m,
+        };
         let [rows, _] = params.dims(NAME, "params")?;
         params.expect(NAME, "params", &TensorType::f32([rows, PARAMS]))?;
         if rows % n != 0 {
@@ -137,7 +156,7 @@ impl Op for Augment {
             ));
         }
         self.check(c)?;
-        Ok(vec![TensorType::f32([rows, self.size, self.size, c])])
+        Ok(vec![TensorType::new([rows, self.size, self.size, c], self.dtype)])
     }
 
     /// At least: the resize of a crop no larger than the view, and the normalisation.
@@ -146,17 +165,31 @@ impl Op for Augment {
             Interpolation::Bilinear => 2,
             Interpolation::Bicubic => 4,
         };
-        Cost { flops: (4 * taps + 2) * outputs[0].elements() as u64, bytes: moved(inputs, outputs) }
+        // Of a resident data set only the batch's images are read.
+        let images = match inputs.get(2) {
+            Some(index) => inputs[0].bytes() / inputs[0].shape[0] * index.elements(),
+            None => inputs[0].bytes(),
+        };
+        let bytes = moved(&inputs[1..], outputs) + images as u64;
+        Cost { flops: (4 * taps + 2) * outputs[0].elements() as u64, bytes }
     }
 
     fn cpu(&self, args: &Args) {
         thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
-        let [n, h, w, c] = args.dims(0);
+        let [_, h, w, c] = args.dims(0);
         let images: Vec<&[u8]> = args.u8(0).chunks_exact(h * w * c).collect();
+        let index = (args.inputs() == 3).then(|| args.u32(2));
+        let n = index.map_or(images.len(), <[u32]>::len);
+        let image = |i: usize| match index {
+            Some(index) => images.get(index[i] as usize),
+            None => images.get(i),
+        };
         let views = args.out(0).par_chunks_mut(self.size * self.size * c);
         views.zip(params::from_tensor(args.f32(1))).enumerate().for_each(|(row, (view, params))| {
             SCRATCH.with_borrow_mut(|scratch| {
-                if self.apply(images[row % n], h, w, c, params, view, scratch).is_err() {
+                let done = image(row % n)
+                    .is_some_and(|image| self.apply(image, h, w, c, params, view, scratch).is_ok());
+                if !done {
                     view.fill(f32::NAN);
                 }
             });
@@ -168,25 +201,32 @@ pub const SPEC: OpSpec = OpSpec {
     name: NAME,
     summary: "views of images: crop, flip, colour jitter, grayscale, blur, solarize, normalise",
     inputs: &[
-        Operand::new("images", "[N,H,W,C]").of(DType::U8),
-        Operand::new("params", "[V·N,16]").constant(),
+        Operand::new("images", "[M,H,W,C]").of(DType::U8),
+        Operand::new("params", "[V·N,16]").full().constant(),
+        Operand::new("index", "[N]").of(DType::U32).optional(),
     ],
     outputs: &[Operand::new("y", "[V·N,S,S,C]").constant()],
     defaults: || json!(Augment::default()),
     record: |graph, params, t| {
-        graph.apply(parse::<Augment>(NAME, params)?, &[t.get("images")?, t.get("params")?])
+        let op = Augment { dtype: graph.precision().dtype(), ..parse::<Augment>(NAME, params)? };
+        let inputs: Vec<_> =
+            [t.get("images")?, t.get("params")?].into_iter().chain(t.optional("index")).collect();
+        graph.apply(op, &inputs)
     },
     reference: |params, t| {
         let op: Augment = parse(NAME, params).expect("a case's parameters");
         let (images, rows) = (t.at("images"), t.at("params"));
-        let [n, w, c] = [0, 2, 3].map(|axis| images.shape[axis]);
+        let [m, w, c] = [0, 2, 3].map(|axis| images.shape[axis]);
+        let index = t.optional("index").map_or((0..m).map(|i| i as f64).collect(), |index| index.data);
         let views = (0..rows.shape[0]).flat_map(|i| {
-            let pixels: Vec<u8> = images.row(i % n).iter().map(|&v| v as u8).collect();
+            let pixels: Vec<u8> =
+                images.row(index[i % index.len()] as usize).iter().map(|&v| v as u8).collect();
             let row: Vec<f32> = rows.row(i).iter().map(|&v| v as f32).collect();
             reference::view(&op, &pixels, w, c, &params::from_tensor(&row)[0])
         });
         vec![Tensor64::new([rows.shape[0], op.size, op.size, c], views.collect())]
     },
+    kernels: &[],
     cases,
 };
 
@@ -212,6 +252,11 @@ fn cases() -> Vec<Case> {
         case("rgb", json!({"size": 8, "interpolation": "bicubic", "clamp": true}), [5, 13, 10, 3], |n| {
             rows("cifar-simclr", n, [13, 10])
         }),
+        // Two views of three of seven images.
+        Case::new("indexed", json!({"size": 6}))
+            .filled("images", TensorType::new([7, 9, 8, 3], DType::U8), Fill::Pixels)
+            .filled("params", TensorType::f32([6, PARAMS]), Fill::Given(|n| rows("cifar-simclr", n, [9, 8])))
+            .filled("index", TensorType::new([3], DType::U32), Fill::Labels(7)),
         case("plain", json!({"size": 5, "antialias": false, "blur_kernel": 3}), [1, 17, 12, 3], |n| {
             rows("cifar-byol", n, [17, 12])
         }),

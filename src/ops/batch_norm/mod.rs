@@ -231,11 +231,11 @@ pub const SPEC: OpSpec = OpSpec {
     summary: "normalises each channel; adds a residual and applies ReLU on the way out",
     inputs: &[
         Operand::new("x", "[N,…,C]"),
-        Operand::new("gamma", "[C]"),
-        Operand::new("beta", "[C]"),
+        Operand::new("gamma", "[C]").full(),
+        Operand::new("beta", "[C]").full(),
         Operand::new("residual", "[N,…,C]").optional(),
-        Operand::new("running_mean", "[C]").optional().constant(),
-        Operand::new("running_var", "[C]").optional().constant(),
+        Operand::new("running_mean", "[C]").full().optional().constant(),
+        Operand::new("running_var", "[C]").full().optional().constant(),
     ],
     outputs: &[
         Operand::new("y", "[N,…,C]"),
@@ -258,6 +258,7 @@ pub const SPEC: OpSpec = OpSpec {
         parse::<BatchNorm>("batch_norm", params)?.record(graph, operands)
     },
     reference: reference::reference,
+    kernels: &[],
     cases: || {
         let case = |name, shape: &[usize], params| {
             let c = shape[shape.len() - 1];

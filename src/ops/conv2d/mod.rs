@@ -117,7 +117,8 @@ impl Op for Conv2d {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let g = self.of(inputs)?;
-        Ok(vec![TensorType::f32([g.n, g.p(), g.q(), g.k])])
+        inputs[1].expect("conv2d", "w", &inputs[1].with(inputs[0].dtype))?;
+        Ok(vec![TensorType::new([g.n, g.p(), g.q(), g.k], inputs[0].dtype)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -155,8 +156,8 @@ impl Op for BackwardInput {
         "conv2d/bwd_input"
     }
 
-    fn infer(&self, _inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        Ok(vec![TensorType::f32([self.0.n, self.0.h, self.0.w, self.0.c])])
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        Ok(vec![TensorType::new([self.0.n, self.0.h, self.0.w, self.0.c], inputs[0].dtype)])
     }
 
     fn cost(&self, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
@@ -201,11 +202,12 @@ impl Op for BackwardWeight {
 pub const SPEC: OpSpec = OpSpec {
     name: "conv2d",
     summary: "2-D convolution",
-    inputs: &[Operand::new("x", "[N,H,W,C]"), Operand::new("w", "[K,R,S,C]")],
+    inputs: &[Operand::new("x", "[N,H,W,C]"), Operand::new("w", "[K,R,S,C]").full()],
     outputs: &[Operand::new("y", "[N,P,Q,K]")],
     defaults: || json!({"stride": 1, "padding": 0, "dilation": 1}),
     record: |graph, params, t| {
-        Ok(vec![conv2d(graph, t.get("x")?, t.get("w")?, parse::<Conv2d>("conv2d", params)?)?])
+        let w = graph.reduced(t.get("w")?);
+        Ok(vec![conv2d(graph, t.get("x")?, w, parse::<Conv2d>("conv2d", params)?)?])
     },
     reference: |params, t| {
         let conv: Conv2d = parse("conv2d", params).expect("a case's parameters");
@@ -214,6 +216,7 @@ pub const SPEC: OpSpec = OpSpec {
         let g = conv.geometry(shape(x), shape(w)).expect("a case's shapes");
         vec![Tensor64::new([g.n, g.p(), g.q(), g.k], reference::forward(&g, &x.data, &w.data))]
     },
+    kernels: &[],
     cases: || {
         let case =
             |name, params, x: [usize; 4], w: [usize; 4]| Case::new(name, params).input("x", x).input("w", w);

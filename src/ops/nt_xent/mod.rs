@@ -4,9 +4,14 @@
 //! the two views of one image, p swaps them. The 2N × 2N matrix is never stored: tiles of it are made, folded into an
 //! online log-sum-exp, and made again in the backward pass.
 
+mod launches;
+
+pub use launches::KERNELS;
+
 use super::l2_normalize::{norm, norm_backward, normalized};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Launch, Operands};
 use crate::graph::Vjp;
 use crate::linalg::{Mat, gemm};
 use crate::simd;
@@ -149,6 +154,14 @@ impl Op for NtXent {
         args.out(0)[0] = (total / rows as f64) as f32;
     }
 
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::forward_workspace(&inputs[0])
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(launches::forward(on, self.temperature))
+    }
+
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
         let inputs = [vjp.grad(0)?, vjp.input(0), vjp.output(1)];
         vjp.emit(NtXentBackward(*self), &inputs, &[0])
@@ -222,6 +235,14 @@ impl Op for NtXentBackward {
             },
         );
     }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::backward_workspace(&inputs[1])
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(launches::backward(on, self.0.temperature))
+    }
 }
 
 #[inline(always)]
@@ -252,6 +273,7 @@ pub const SPEC: OpSpec = OpSpec {
         });
         vec![Tensor64::scalar(losses.sum::<f64>() / rows as f64)]
     },
+    kernels: KERNELS,
     cases: || {
         let case = |name, n: usize, d: usize, t: f64| {
             Case::new(name, json!({"temperature": t})).input("z", [2 * n, d])
