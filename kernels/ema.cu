@@ -4,12 +4,13 @@
 //           gradient q, the weights they follow, read; half, the copy of p, overwritten unless 0. momentum[1] read: it
 //           changes over a run, a launch in a CUDA graph does not. p, q are f32 and do not overlap; table is 16-byte,
 //           momentum 4-byte aligned.
-// Work      A block owns an entry of the table, at most 16384 elements; a thread every 256th group of 4. Block
-//           (256, 1, 1), grid (entries, 1, 1): all weights in one launch.
+// Work      A block owns an entry of the table, at most 16384 elements; a thread every 256th group of 4. Block (256, 1,
+//           1), grid (entries, 1, 1): all weights in one launch.
 // Shape     Any number of elements an entry up to 16384, checked by the host with the rest of the table.
-// Cost      3 FLOPs and 12 bytes an element, 14 with half: memory bandwidth is the limit. Share of it: not yet measured.
-// Numbers   f32, each operation rounded on its own, so within 1.5 ulp of the larger term. Momentum 0 copies q and
-//           momentum 1 keeps p, bit for bit while both are finite.
+// Cost      3 FLOPs and 12 bytes an element, 14 with half: memory bandwidth is the limit. Share of it: not yet
+//           measured.
+// Numbers   f32, each operation rounded on its own, so within 2 ulp of the larger term. Momentum 0 gives q, momentum 1
+//           keeps p, while both are finite.
 // Lost      Nothing tried yet.
 
 #include "multi_tensor.cuh"

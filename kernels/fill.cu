@@ -7,7 +7,7 @@
 // Shape     Any n, 0 included.
 // Cost      No FLOPs, 4n bytes: memory bandwidth is the limit. Share of it: not yet measured.
 // Numbers   Exact.
-// Lost      Nothing tried yet. What a driver's memset does better: it needs no launch of ours.
+// Lost      Nothing tried yet.
 
 #include <cstdint>
 

@@ -1,11 +1,11 @@
 // found[0] = found[0] | 1 if any x[i] is NaN or infinite
 //
-// Memory    x[n] read, f32 or bf16, 16-byte aligned; found[1] u32, or-ed to, 4-byte aligned: the host clears it (a fill
-//           of one word) before the first of the launches that share it.
-// Work      A thread takes every (gridDim * 256)th group of 16 bytes; the few elements behind the last whole group fall to
-//           the grid's first threads. A warp that found something says so with one atomic or, and the last write is the
-//           only one, so nothing is paid while all is finite. Block (256, 1, 1), any grid; enough is
-//           min(ceil(bytes / 4096), 8 blocks a multiprocessor), at least 1.
+// Memory    x[n] read, f32 or bf16, 16-byte aligned; found[1] u32, or-ed to, 4-byte aligned: the host clears it before
+//           the first of the launches that share it, with fill_u32 say.
+// Work      A thread takes every (gridDim * 256)th group of 16 bytes; the few elements behind the last whole group fall
+//           to the grid's first threads. A warp that found something says so with one atomic or; while all is finite
+//           nothing is written. Block (256, 1, 1), any grid; min(ceil(bytes / 4096), 8 blocks a multiprocessor) is
+//           enough, and at least 1.
 // Shape     Any n, 0 included.
 // Cost      No FLOPs, 4n or 2n bytes: memory bandwidth is the limit. Share of it: not yet measured.
 // Numbers   Exact: an exponent of all ones, whatever the sign and the fraction. An or is the same in any order.

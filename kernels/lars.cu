@@ -12,19 +12,22 @@
 //           an entry, at most 16384 elements; a thread every 256th group of 4. In update each block first adds up the
 //           partial sums of its tensor: 16 bytes an entry, from the L2.
 // Shape     Any number of elements an entry up to 16384, checked by the host with the rest of the table.
-// Cost      norms 4 FLOPs and 8 bytes an element, update 7 and 20 (22 with half): memory bandwidth is the limit. On GPUs
-//           with few f64 units (sm_86, sm_89) norms comes close to what these can do. Share of it: not yet measured.
-// Numbers   Norms in f64, where a square of an f32 is exact and neither overflows nor vanishes, in an order fixed by the
-//           table: within 1e-12 of the CPU engine's, so that scale, an f32, is nearly always the same. From there f32,
-//           each operation rounded on its own: bit for bit the CPU engine's for the same scale.
-// Lost      f32 sums: squares below 1e-45 vanish, so a small gradient would count as none, and go without decay.
+// Cost      norms 4 FLOPs and 8 bytes an element, update 7 and 20 (22 with half): memory bandwidth is the limit. On
+//           GPUs with few f64 units (sm_86, sm_89) norms comes close to what these can do. Share of it: not yet
+//           measured.
+// Numbers   Norms in f64, where a square of an f32 is exact and neither overflows nor vanishes (in f32 a gradient of
+//           1e-23 would count as none), in an order fixed by the table: some 1e-13 from the CPU engine's, so that
+//           scale, an f32, is nearly always the same. From there f32, each operation rounded on its own: bit for bit
+//           the CPU engine's for the same scale.
+// Lost      Nothing tried yet.
 
 #include "multi_tensor.cuh"
 #include "reduce.cuh"
 
 constexpr uint32_t WARPS = CHUNK_BLOCK / 32;
 
-// Thread 0 gets both sums over the block, which must call as a whole; in a fixed order. Nobody else uses `shared` meanwhile.
+// Thread 0 gets both sums over the block, which must call as a whole; in a fixed order. Nobody else uses
+// `shared` meanwhile.
 __device__ __forceinline__ void sum_pair(double (&sum)[2], double (*shared)[2])
 {
 #pragma unroll
