@@ -1,22 +1,38 @@
-//! Every op of the table on every case: values against the f64 reference, gradients against its finite differences.
+//! Every op of the table on every case, device and precision: values against the f64 reference, gradients against its
+//! finite differences.
 
 // `!(a <= b)` is meant: NaN must fail.
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
+use rusa::device::Device;
+use rusa::graph::Precision;
 use rusa::ops::run::{How, run};
 use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensor64, Tensors};
 use rusa::rng::{Philox, Purpose};
-use rusa::tensor::{HostTensor, Values};
+use rusa::tensor::{DType, HostTensor, Values};
 use std::collections::BTreeMap;
+use std::io::Write;
 
-/// Largest error allowed, as a share of the output's largest value: fp32 sums of some thousand terms.
-const TOLERANCE: f64 = 2e-5;
-/// The same for gradients, whose reference is itself a difference quotient.
-const GRADIENT_TOLERANCE: f64 = 5e-5;
 /// Elements of each input whose derivative is checked.
 const PROBES: usize = 40;
 
-fn fill(case: &Case) -> BTreeMap<String, HostTensor> {
+/// Largest error allowed, as a share of the tensor's largest value. f32: sums of some thousand terms; gradients, whose
+/// reference is itself a difference quotient, get more. bf16: half an ulp is 2⁻⁹ of a value.
+fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
+    match (how.precision, op, tensor) {
+        (Precision::F32, _, gradient) if gradient.starts_with("d_") => 5e-5,
+        (Precision::F32, ..) => 2e-5,
+        // Unit rows are rounded to bf16 too, weights of the backward pass as well.
+        (Precision::Bf16, "nt_xent", "loss") => 2e-3,
+        (Precision::Bf16, "nt_xent", _) => 1.5e-2,
+        // Sums in f32, never rounded.
+        (Precision::Bf16, "batch_norm", "mean" | "var" | "d_gamma" | "d_beta") => 5e-5,
+        (Precision::Bf16, _, "loss" | "d_w" | "d_b") => 5e-5,
+        (Precision::Bf16, ..) => 2.2e-3,
+    }
+}
+
+fn fill(case: &Case, precision: Precision) -> BTreeMap<String, HostTensor> {
     let mut tensors = BTreeMap::new();
     for (stream, (name, ty, fill)) in case.inputs.iter().enumerate() {
         let mut rng = Philox::new(11, Purpose::Test, stream as u32, 0);
@@ -35,7 +51,8 @@ fn fill(case: &Case) -> BTreeMap<String, HostTensor> {
             },
             Fill::Given(values) => HostTensor::f32(ty.shape.clone(), values(n)),
         };
-        tensors.insert(name.to_string(), tensor);
+        // What the device will round is rounded for the reference as well; what it keeps is none the worse for it.
+        tensors.insert(name.to_string(), tensor.rounded(precision.dtype()).rounded(DType::F32));
     }
     tensors
 }
@@ -75,9 +92,9 @@ fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
     );
 }
 
-fn check(spec: &OpSpec, case: &Case) {
-    let what = format!("{}/{}", spec.name, case.name);
-    let mut inputs = fill(case);
+fn check(spec: &OpSpec, case: &Case, how: How) {
+    let what = format!("{}/{}/{}/{}", spec.name, how.precision.dtype(), how.device, case.name);
+    let mut inputs = fill(case, how.precision);
     let exact: BTreeMap<String, Tensor64> = inputs.iter().map(|(k, v)| (k.clone(), double(v))).collect();
     let want = reference(spec, case, &exact);
 
@@ -87,16 +104,23 @@ fn check(spec: &OpSpec, case: &Case) {
         spec.outputs.iter().zip(&want).enumerate().filter(|(_, (o, _))| o.differentiable)
     {
         let mut rng = Philox::new(12, Purpose::Test, i as u32, 0);
-        let d: Vec<f32> = value.data.iter().map(|_| rng.normal()).collect();
-        inputs.insert(format!("d_{}", output.name), HostTensor::f32(value.shape.clone(), d.clone()));
+        let d = HostTensor::f32(value.shape.clone(), value.data.iter().map(|_| rng.normal()).collect());
+        let d = d.rounded(how.precision.dtype()).rounded(DType::F32);
+        inputs.insert(format!("d_{}", output.name), d.clone());
+        let d = d.as_f32().unwrap().to_vec();
         weights.push((i, d));
     }
-    let got = run(spec.name, &case.params, &inputs, How { backward: !weights.is_empty(), ..How::default() })
-        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    let how = How { backward: !weights.is_empty(), ..how };
+    let got = run(spec.name, &case.params, &inputs, how).unwrap_or_else(|e| panic!("{what}: {e}"));
     for (output, want) in spec.outputs.iter().zip(&want) {
         let name = format!("{what} {}", output.name);
         assert_eq!(got[output.name].shape, want.shape, "{name}: shape");
-        assert_close(&name, got[output.name].as_f32().unwrap(), &want.data, TOLERANCE);
+        assert_close(
+            &name,
+            got[output.name].as_f32().unwrap(),
+            &want.data,
+            tolerance(spec.name, output.name, how),
+        );
     }
 
     let objective = |inputs: &BTreeMap<String, Tensor64>| -> f64 {
@@ -131,25 +155,62 @@ fn check(spec: &OpSpec, case: &Case) {
             })
             .collect();
         let got: Vec<f32> = probes.iter().map(|&i| gradient[i]).collect();
-        assert_close(&format!("{what} d_{}", operand.name), &got, &want, GRADIENT_TOLERANCE);
+        let name = format!("d_{}", operand.name);
+        assert_close(&format!("{what} {name}"), &got, &want, tolerance(spec.name, &name, how));
     }
 }
 
-#[test]
-fn every_op_equals_its_reference_and_its_finite_differences() {
+/// Every case on a device, in a precision.
+fn check_all(device: Device, precision: Precision) {
     for spec in OPS {
         let cases = (spec.cases)();
         let tested: Vec<_> = cases.iter().filter(|c| !c.bench_only).collect();
         assert!(!tested.is_empty(), "{} has no case to test", spec.name);
-        tested.iter().for_each(|case| check(spec, case));
+        tested.iter().for_each(|case| check(spec, case, How { device, precision, ..How::default() }));
     }
+}
+
+/// The device, or a line that says what was skipped and why.
+fn device(name: &str) -> Option<Device> {
+    let rows: usize = OPS.iter().map(|spec| (spec.cases)().iter().filter(|c| !c.bench_only).count()).sum();
+    match Device::parse(name) {
+        Ok(device) => Some(device),
+        Err(why) => {
+            // To the file descriptor itself: the test harness must not swallow it.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {} rows of ops on {name}: {why}", 2 * rows);
+            None
+        }
+    }
+}
+
+#[test]
+fn every_op_on_the_cpu_equals_its_reference_and_its_finite_differences() {
+    check_all(Device::Cpu, Precision::F32);
+}
+
+#[test]
+fn every_op_on_the_vm_in_f32_equals_its_reference_and_its_finite_differences() {
+    device("vm").into_iter().for_each(|vm| check_all(vm, Precision::F32));
+}
+
+#[test]
+fn every_op_on_the_vm_in_bf16_equals_its_reference_and_its_finite_differences() {
+    device("vm").into_iter().for_each(|vm| check_all(vm, Precision::Bf16));
+}
+
+#[test]
+fn every_op_on_a_gpu_equals_its_reference_and_its_finite_differences() {
+    device("cuda").into_iter().for_each(|cuda| {
+        check_all(cuda, Precision::F32);
+        check_all(cuda, Precision::Bf16);
+    });
 }
 
 #[test]
 fn results_do_not_depend_on_the_thread_count() {
     for spec in OPS {
         for case in (spec.cases)().iter().filter(|c| !c.bench_only) {
-            let inputs = fill(case);
+            let inputs = fill(case, Precision::F32);
             let on = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| run(spec.name, &case.params, &inputs, How::default()).unwrap())
