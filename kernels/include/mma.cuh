@@ -38,6 +38,15 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], uint32_t row)
                  : "memory");
 }
 
+// The same, each matrix transposed: the lane gets the two elements at column l / 4, rows 2 (l % 4) and the next.
+__device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&r)[4], uint32_t row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
+}
+
 // d[16x8] += a[16x16] b[16x8]; a and b in bf16, d in f32. Lane l holds of d rows l / 4 and 8 further down, columns
 // 2 (l % 4) and the next.
 __device__ __forceinline__ void mma_16x8x16_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
