@@ -1,10 +1,32 @@
-// HEADER
+// y[n,p,q,k]  = sum over r,s,c of x[n, p u + r d - a, q v + s e - b, c] w[k,r,s,c]    stride (u,v), dilation (d,e),
+// dx[n,h,w,c] = sum over k and the (p,r), (q,s) that read (h,w) of dy[n,p,q,k] w[k,r,s,c]            padding (a,b);
+// dw[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] x[n, p u + r d - a, q v + s e - b, c]       x is 0 outside the image
+//
+// The formulas as they stand: the rung to study first, and to check the others by. conv2d_tiled.cu is the same on
+// shared-memory tiles, conv2d_mma.cu on tensor cores, conv2d_stem.cu that for images of few channels.
+//
+// Memory    x, dx [N,H,W,C], y, dy [N,P,Q,K], w, dw [K,R,S,C], row-major. f32 entries: all f32; bf16 entries: dw f32,
+//           the others bf16. Elements are read one by one: no alignment but their own. y is overwritten; dx and dw
+//           are too, or added to if `accumulate`. No workspace.
+// Work      256 threads a block.
+//             fwd         a thread owns an element of y; grid ceil(N P Q K / 256).
+//             bwd_input   a thread owns an element of dx; grid ceil(N H W C / 256). Neighbours read neighbouring
+//                         weights, and the same gradients.
+//             bwd_weight  a block owns 32 channels of dw[k,r,s,:], lane by lane; grid K R S ceil(C / 32). Each of its
+//                         8 warps sums every 8th pixel, then the first adds up the 8 sums.
+// Shape     Any geometry with at least one output pixel; N P Q, N H W, the grids and the coordinates with their
+//           padding below 2^31.
+// Cost      2 N P Q K R S C FLOPs at most (taps outside the image are skipped), and two loads for each fma: the caches
+//           are the limit. In fwd a warp's weights lie R S C apart; by the machine's counters it moves 6.6 times the
+//           sectors its bytes fill. Share of any limit: not yet measured.
+// Numbers   f32 fma in order of (r,s,c), (r,s,k), or pixels by 8 strands added in order: same bits each time. Error at
+//           most as many half ulp of the sum of magnitudes as there are terms; rounding to bf16 adds half an ulp of
+//           that. Outside the image nothing is multiplied: no NaN from a weight of infinity there.
+// Lost      Nothing tried: this is the rung the others improve on.
 
 #include "conv2d.cuh"
 
-constexpr uint32_t THREADS = 256;  // of the direct entries
-
-// ---- direct: the formula, one thread an output ----
+constexpr uint32_t THREADS = 256;
 
 template <typename T>
 __device__ __forceinline__ void forward_direct(const Geometry& g, const T* __restrict__ x, const T* __restrict__ w,

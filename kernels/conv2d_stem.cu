@@ -1,4 +1,34 @@
-// HEADER
+// The convolution of conv2d.cu, and its gradient by w, on tensor cores where C is too small for 16-byte accesses: the
+// first layer, 1 to 4 channels. A pixel's whole window becomes one row in shared memory, R S C elements and zeros up to
+// a multiple of 16, so that mma's depth is (r,s,c) at once: 27 of 32 for 3x3x3, 147 of 160 for 7x7x3.
+//
+// Memory    x [N,H,W,C], w [K,R,S,C], y, dy [N,P,Q,K], bf16, each 16-byte aligned; x and w are read by elements, y is
+//           overwritten, by 8 bytes if K % 4 = 0, and dy read by 16 if K % 8 = 0. bwd_weight overwrites all of
+//           workspace[splits, K R S C], f32; then conv2d_bwd_weight_f32__reduce adds it up into dw. Dynamic shared
+//           memory: 128 (ceil(R S C / 16) 16 + 8) bytes, at most 27,648.
+// Work      fwd         128 threads, grid (blocks, ceil(K / 64)), with any number of blocks up to ceil(N P Q / 64):
+//                       they take tiles of 64 pixels in turn. A warp owns 16 filters, whose weights stay in
+//                       registers, and reads every window of the tile.
+//           bwd_weight  256 threads, grid (ceil(K / 64), splits). A block owns 64 filters, the whole window, and the
+//                       y-th share of the pixels, in whole tiles of 64; an empty share gives zeros. A warp owns 16
+//                       filters and every other 16 elements of the window. Windows and dy lie in shared memory as
+//                       pixels by elements, and ldmatrix transposes both.
+//           Lanes gather neighbouring elements of one window, two each, so that loads run along x's rows. A window
+//           wholly inside the image is read at offsets a lane computes once; the others look at each tap.
+// Shape     R S C <= 208 (7x7x4 is 196); N P Q below 2^31 - 128, one image and all weights below 2^31 elements;
+//           K <= 64 * 65535, splits <= 65535; coordinates below 2^30.
+// Cost      2 N P Q K ceil(R S C / 16) 16 FLOPs. Bytes at least 2 (N H W C + N P Q K): for 7x7x3 by 64 at stride 2,
+//           24 read and 128 written a pixel of y. By the machine's counters, for that shape away from the borders,
+//           fwd takes 115 warp instructions of PTX a pixel, bwd_weight 95, of which 5 are mma: the issue of
+//           instructions is likely the limit, not the tensor cores. No bank conflicts; y is written and dy read in
+//           whole sectors; loads of x move 3.3 times the sectors their bytes fill, most of them again and again from
+//           L1. Share of any limit: not yet measured.
+// Numbers   Products exact in f32, f32 sums; the tensor core adds 16 at a time in an order and with a rounding of its
+//           own, so twice the f32 bound is granted: 2 R S C half ulp of the sum of magnitudes (bwd_weight: 2 N P Q),
+//           and half an ulp of bf16 for y. Order fixed by the shape and the splits.
+// Lost      A look at each tap of every window: 199 thousand instructions where there are now 150 (fwd, one image of
+//           56x56, much border). Taps as row, column and channel in registers: 160 of them, where 128 let 4 blocks
+//           of fwd share a multiprocessor. Both kinds of window in one loop with a flag: spills.
 
 #include "conv2d.cuh"
 #include "mma.cuh"
@@ -16,67 +46,83 @@ static_assert(FWD_WARPS * 16 == FILTERS, "a warp of the forward pass owns 16 fil
 __device__ __forceinline__ uint32_t padded(uint32_t length) { return (length + 15) / 16 * 16; }
 __device__ __forceinline__ uint32_t pitch(uint32_t length) { return padded(length) + PAD; }
 
-// A tap in one register.
-constexpr uint32_t NO_TAP = ~0u;
-__device__ __forceinline__ uint32_t pack_tap(const Tap& tap)
-{
-    return tap.valid ? tap.r << 16 | tap.s << 8 | tap.c : NO_TAP;
-}
-__device__ __forceinline__ Tap unpack_tap(uint32_t packed)
-{
-    return {int(packed >> 16), int(packed >> 8 & 255), packed & 255, packed != NO_TAP};
-}
-
 // Puts a tile's windows into shared memory. A row has `lanes` lanes to itself; the rows that share a warp lie 4 or 2
 // apart, which is what keeps their pairs on different banks.
 template <uint32_t WARPS>
 struct Gatherer {
+    static constexpr uint32_t NO_TAP = ~0u;
     Images<bf16> images;
     Pixels pixels;
-    uint32_t pairs, lanes;
-    uint32_t taps[COLUMNS][2];
+    Window window;
+    uint32_t lanes;
+    uint32_t offsets[COLUMNS][2];  // of this lane's taps from tap (0, 0)
 
-    __device__ __forceinline__ Gatherer(const Geometry& g, const bf16* x) : images(images_of_x(g, x)), pixels(g)
+    __device__ __forceinline__ Gatherer(const Geometry& g, const bf16* x, bf16* rows)
+        : images(images_of_x(g, x)), pixels(g), window(g.r, g.s, g.c)
     {
-        const Window window(g.r, g.s, g.c);
-        pairs = padded(window.length) / 2;
-        lanes = pairs <= 8 ? 8 : pairs <= 16 ? 16 : 32;
+        lanes = window.length <= 16 ? 8 : window.length <= 32 ? 16 : 32;
 #pragma unroll
-        for (uint32_t i = 0; i < COLUMNS; ++i) {
-            const uint32_t first = (threadIdx.x % lanes + i * 32) * 2;
-            taps[i][0] = pack_tap(window.tap(first));
-            taps[i][1] = pack_tap(window.tap(first + 1));
+        for (uint32_t i = 0; i < COLUMNS * 2; ++i) {
+            const Tap tap = window.tap(element(i / 2) + i % 2);
+            const uint32_t offset = (tap.r * g.dil_h * g.w + tap.s * g.dil_w) * g.c + tap.c;
+            offsets[i / 2][i % 2] = tap.valid ? offset : NO_TAP;
+        }
+        // What pads the windows stays zero.
+        const uint32_t end = padded(window.length);
+        for (uint32_t row = threadIdx.x / 16; row < PIXELS; row += WARPS * 2) {
+            const uint32_t i = window.length + threadIdx.x % 16;
+            if (i < end) {
+                rows[row * pitch(window.length) + i] = bf16(0.0f);
+            }
         }
     }
 
-    // Pixels from `first` on, zeros from `end` on. Ends with the block's rows in place for all to read.
-    __device__ __forceinline__ void gather(const Geometry& g, bf16* rows, uint32_t first, uint32_t end) const
+    // The first of this lane's `column`th pair.
+    __device__ __forceinline__ uint32_t element(uint32_t column) const
+    {
+        return (threadIdx.x % lanes + column * 32) * 2;
+    }
+
+    // Pixels from `begin` on, zeros from `end` on. Ends with the block's rows in place for all to read.
+    __device__ __forceinline__ void gather(const Geometry& g, bf16* rows, uint32_t begin, uint32_t end) const
     {
         __shared__ Origin origins[PIXELS];
         if (threadIdx.x < PIXELS) {
-            origins[threadIdx.x] = pixels.origin(g, first + threadIdx.x, end);
+            origins[threadIdx.x] = pixels.origin(g, begin + threadIdx.x, end);
         }
         __syncthreads();
         const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = lanes / 4;
         for (uint32_t eight = warp * 8; eight < PIXELS; eight += WARPS * 8) {
             for (uint32_t i = 0; i < together; ++i) {
                 const uint32_t row = eight + i + lane / lanes * together;
-                const Origin origin = origins[row];
-#pragma unroll
-                for (uint32_t column = 0; column < COLUMNS; ++column) {
-                    const uint32_t pair = lane % lanes + column * 32;
-                    if (pair < pairs) {
-                        const bf16* low = images.find(origin, unpack_tap(taps[column][0]));
-                        const bf16* high = images.find(origin, unpack_tap(taps[column][1]));
-                        __nv_bfloat162 both;
-                        both.x = low != nullptr ? *low : bf16(0.0f);
-                        both.y = high != nullptr ? *high : bf16(0.0f);
-                        *reinterpret_cast<__nv_bfloat162*>(rows + row * (pairs * 2 + PAD) + pair * 2) = both;
-                    }
-                }
+                gather_row(g, origins[row], rows + row * pitch(window.length));
             }
         }
         __syncthreads();
+    }
+
+    __device__ __forceinline__ void gather_row(const Geometry& g, const Origin& origin, bf16* to) const
+    {
+        const uint32_t last_h = origin.h + (g.r - 1) * g.dil_h, last_w = origin.w + (g.s - 1) * g.dil_w;
+        if (origin.h >= 0 && last_h < g.h && origin.w >= 0 && last_w < g.w) {
+            const bf16* first = images.at(origin);
+#pragma unroll
+            for (uint32_t column = 0; column < COLUMNS; ++column) {
+                if (element(column) < window.length) {
+                    const bf16 low = first[offsets[column][0]];
+                    const bf16 high = offsets[column][1] != NO_TAP ? first[offsets[column][1]] : bf16(0.0f);
+                    *reinterpret_cast<__nv_bfloat162*>(to + element(column)) = __nv_bfloat162(low, high);
+                }
+            }
+        } else {
+#pragma unroll 1
+            for (uint32_t at = element(0); at < window.length; at += 64) {
+                const bf16* low = images.find(origin, window.tap(at));
+                const bf16* high = images.find(origin, window.tap(at + 1));
+                *reinterpret_cast<__nv_bfloat162*>(to + at) = __nv_bfloat162(
+                    low != nullptr ? *low : bf16(0.0f), high != nullptr ? *high : bf16(0.0f));
+            }
+        }
     }
 };
 
@@ -106,7 +152,11 @@ conv2d_fwd_bf16__stem(uint32_t n, uint32_t h, uint32_t w, uint32_t c, uint32_t k
         weights[step][half][low] = *reinterpret_cast<const uint32_t*>(&both);
     }
 
-    const Gatherer<FWD_WARPS> gatherer(g, x);
+    // This lane's row for ldmatrix: of matrices of pixels 0-7 and 8-15 by the first 8 elements, then by the second.
+    const uint32_t from = shared_address(rows + lane % 16 * pitch(length) + lane / 16 * 8);
+    const uint32_t bytes_of_16 = 16 * pitch(length) * 2;
+
+    const Gatherer<FWD_WARPS> gatherer(g, x, rows);
     const uint32_t pixels = g.pixels();
     for (uint32_t first = blockIdx.x * PIXELS; first < pixels; first += gridDim.x * PIXELS) {
         gatherer.gather(g, rows, first, pixels);
@@ -117,8 +167,7 @@ conv2d_fwd_bf16__stem(uint32_t n, uint32_t h, uint32_t w, uint32_t c, uint32_t k
 #pragma unroll
                 for (uint32_t i = 0; i < PIXELS / 16; ++i) {
                     uint32_t window[4];
-                    const uint32_t row = i * 16 + lane % 16;
-                    ldmatrix_x4(window, shared_address(rows + row * pitch(length) + step * 16 + lane / 16 * 8));
+                    ldmatrix_x4(window, from + i * bytes_of_16 + step * 32);
                     mma_16x8x16_bf16(sums[i][0], window, weights[step][0][0], weights[step][0][1]);
                     mma_16x8x16_bf16(sums[i][1], window, weights[step][1][0], weights[step][1][1]);
                 }
@@ -127,7 +176,7 @@ conv2d_fwd_bf16__stem(uint32_t n, uint32_t h, uint32_t w, uint32_t c, uint32_t k
 #pragma unroll
         for (uint32_t i = 0; i < PIXELS / 8; ++i) {
             const uint32_t pixel = first + i * 8 + lane / 4, filter = first_k + lane % 4 * 4;
-            const auto& part = sums[i / 2];
+            const float(&part)[2][4] = sums[i / 2];
             const uint32_t at = i % 2 * 2;
             bf16* to = y + size_t(pixel) * k + filter;
             if (pixel < pixels && k % 4 == 0) {
@@ -166,7 +215,11 @@ conv2d_bwd_weight_bf16__stem(uint32_t n, uint32_t h, uint32_t w, uint32_t c, uin
     const uint32_t share = ((g.pixels() + PIXELS - 1) / PIXELS + splits - 1) / splits * PIXELS;
     const uint32_t begin = min(blockIdx.y * share, g.pixels()), end = min(begin + share, g.pixels());
 
-    const Gatherer<WEIGHT_WARPS> gatherer(g, x);
+    // This lane's row for ldmatrix: of matrices of both 8 pixels by elements 0-7, then both by elements 8-15.
+    const uint32_t from = shared_address(rows + lane % 16 * pitch(length) + lane / 16 * 8);
+    const uint32_t bytes_of_16 = 16 * pitch(length) * 2;
+
+    const Gatherer<WEIGHT_WARPS> gatherer(g, x, rows);
     float sums[OWN][2][4] = {};
     for (uint32_t first = begin; first < end; first += PIXELS) {
 #pragma unroll
@@ -200,10 +253,7 @@ conv2d_bwd_weight_bf16__stem(uint32_t n, uint32_t h, uint32_t w, uint32_t c, uin
                 const uint32_t column = (warp / 4 + i * HALVES) * 16;
                 if (column < length) {
                     uint32_t right[4];
-                    // Matrices: both 8 pixels of elements 0-7, then both of elements 8-15.
-                    const uint32_t row = step * 16 + lane % 16;
-                    ldmatrix_x4_transposed(right,
-                                      shared_address(rows + row * pitch(length) + column + lane / 16 * 8));
+                    ldmatrix_x4_transposed(right, from + step * bytes_of_16 + column * 2);
                     mma_16x8x16_bf16(sums[i][0], left, right[0], right[1]);
                     mma_16x8x16_bf16(sums[i][1], left, right[2], right[3]);
                 }

@@ -1,4 +1,36 @@
-// HEADER
+// The convolution of conv2d.cu and its gradients as matrix products of which no factor is ever stored ("implicit
+// GEMM"): f32 fma on CUDA cores, tiles in shared memory, 8x8 sums a thread in registers.
+//
+//                     rows ("wide", 128)                 columns ("narrow", 64)   depth, 16 a step
+//   fwd         y     pixels n,p,q                       filters k                window r,s,c
+//   bwd_input   dx    pixels n,h,w of one phase          channels c               taps r,s of the phase, filters k
+//   bwd_weight  dw    window r,s,c                       filters k                pixels n,p,q of one split
+//
+// Memory    As conv2d.cu, each tensor 16-byte aligned. bf16 entries hold tiles in f32 and are for channel counts that
+//           the tensor-core entries refuse. bwd_weight overwrites all of workspace[splits, K R S C], f32; then
+//           conv2d_bwd_weight_f32__reduce adds it up into dw. Where C, or K for y and dy, is a multiple of 4,
+//           elements move by 4 in one access; else one by one, in the same entry.
+// Work      128 threads a block; a block owns a 128x64 tile of the product, a thread 2x2 pieces of 4x4.
+//             fwd         grid (ceil(N P Q / 128), ceil(K / 64)).
+//             bwd_input   grid (ceil(N ceil(H/u) ceil(W/v) / 128), ceil(C / 64), u v). The inputs a stride apart are
+//                         one phase, z = (h mod u) v + w mod v: the same taps reach them all, so that no tap is
+//                         tried in vain. Blocks beyond a short phase's end return at once.
+//             bwd_weight  grid (ceil(R S C / 128), ceil(K / 64), splits). Split z has the z-th share of the pixels,
+//                         in whole steps; a split may be empty, and then writes zeros.
+//           Two sets of tiles: the next step's elements travel to registers while this step's are multiplied.
+// Shape     Any geometry with at least one output pixel; N P Q and N H W below 2^31 - 128, one image and all weights
+//           below 2^31 elements; K, C <= 64 * 65535, u v and splits <= 65535; coordinates below 2^30.
+// Cost      2 N P Q K R S C FLOPs, the padding's included; bwd_input about as many at any stride. For 64 fma a thread
+//           needs 4 shared loads of 16 bytes. By the machine's counters on [2,16,16,64] by [64,3,3,64]: 62 % of the
+//           warp instructions are fma, no bank conflicts, all global accesses whole sectors. FP32 throughput should
+//           be the limit; share of it: not yet measured. 12 warps fit a multiprocessor; what they leave of latency,
+//           64 independent sums a thread hide.
+// Numbers   f32 fma in order of depth: same bits each time for the same splits. Error at most as many half ulp of the
+//           sum of magnitudes as there are terms; rounding to bf16 adds half an ulp of that. Padding is multiplied
+//           as zeros: a weight or gradient that is not finite makes NaN there, where conv2d.cu has none.
+// Lost      One pass more than steps, so that the code for loading stands there once: spills at 168 registers.
+//           Divisions for each of a thread's rows at the end of bwd_input: spills; it keeps its rows' places in
+//           shared memory. bwd_input in f32 held to 3 blocks a multiprocessor: spills on sm_80, which so has 2.
 
 #include "conv2d.cuh"
 #include "mma.cuh"
@@ -104,7 +136,8 @@ __device__ __forceinline__ void place_columns(float (&tile)[DEPTH][WIDTH], uint3
                                               const float (&values)[4])
 {
     // Spelled as one instruction: left to itself, nvcc cuts some of these into four, with bank conflicts of 4 lanes.
-    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(&tile[depth][column ^ swizzle(depth)])),
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(
+                     shared_address(&tile[depth][column ^ swizzle(depth)])),
                  "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3])
                  : "memory");
 }

@@ -58,6 +58,12 @@ struct Images {
     uint32_t height, width, channels;
     int step_h, step_w;
 
+    // The element under tap (0, 0) of channel 0, if that is inside the image.
+    __device__ __forceinline__ const T* at(const Origin& origin) const
+    {
+        return first + size_t(origin.image) * (height * width * channels) + (origin.h * width + origin.w) * channels;
+    }
+
     // The element under a tap; null outside the image.
     __device__ __forceinline__ const T* find(const Origin& origin, const Tap& tap) const
     {
