@@ -15,6 +15,14 @@ __device__ __forceinline__ void cp_async_16(uint32_t to_shared, const void* from
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to_shared), "l"(from_global) : "memory");
 }
 
+// The same, or 16 zero bytes if not `valid`; then nothing is read, and the address may lie anywhere.
+__device__ __forceinline__ void cp_async_16_or_zero(uint32_t to_shared, const void* from_global, bool valid)
+{
+    const uint32_t bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to_shared), "l"(from_global), "r"(bytes)
+                 : "memory");
+}
+
 // Closes this thread's current group of copies; a group may be empty.
 __device__ __forceinline__ void cp_async_commit()
 {
