@@ -172,13 +172,12 @@ struct FilterColumns {
             cp_async_16_or_zero(tile + share.at + i * share.NEXT, filters + (from + row * length), exists);
         }
         first += DEPTH;
-        if (first >= filters_all) {
-            first = 0;
-            if (++u == taps_w) {
-                u = 0;
-                ++t;
-            }
-        }
+        const bool tap_done = first >= filters_all;
+        first = tap_done ? 0 : first;
+        u += tap_done;
+        const bool row_done = u == taps_w;
+        u = row_done ? 0 : u;
+        t += row_done;
     }
 };
 

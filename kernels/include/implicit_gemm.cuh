@@ -103,13 +103,51 @@ __device__ __forceinline__ void load_b(uint32_t (&part)[4], uint32_t tile, uint3
 template <class Tile>
 using Sums = float[Tile::WARP_M / 16][Tile::WARP_N / 8][4];
 
+// What a warp needs of a tile's 16 along k, in registers.
+template <class Tile>
+struct Parts {
+    uint32_t a[Tile::WARP_M / 16][4], b[Tile::WARP_N / 16][4];
+
+    template <class A, class B>
+    __device__ __forceinline__ void load(uint32_t stage, uint32_t k)
+    {
+        const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+        for (uint32_t i = 0; i < Tile::WARP_M / 16; ++i) {
+            load_a<A>(a[i], stage, warp / 2 * Tile::WARP_M + i * 16, k, lane);
+        }
+#pragma unroll
+        for (uint32_t j = 0; j < Tile::WARP_N / 16; ++j) {
+            load_b<B>(b[j], stage + Tile::A_BYTES, warp % 2 * Tile::WARP_N + j * 16, k, lane);
+        }
+    }
+
+    __device__ __forceinline__ void multiply(Sums<Tile>& sums) const
+    {
+#pragma unroll
+        for (uint32_t i = 0; i < Tile::WARP_M / 16; ++i) {
+#pragma unroll
+            for (uint32_t j = 0; j < Tile::WARP_N / 8; ++j) {
+                const uint32_t* columns = &b[j / 2][j % 2 * 2];
+                mma_16x8x16_bf16(sums[i][j], a[i], columns[0], columns[1]);
+            }
+        }
+    }
+};
+
 // sums += a b over `steps` tiles. On return the ring is free: nothing is under way and every thread has read its last.
+// While one half of a tile is multiplied the other is on its way to registers, and copies are issued, so that the
+// tensor cores need not wait for either.
 template <class Tile, class A, class B>
 __device__ __forceinline__ void multiply(Sums<Tile>& sums, uint32_t ring, uint32_t steps, A& a, B& b)
 {
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const uint32_t warp_m = warp / 2 * Tile::WARP_M, warp_n = warp % 2 * Tile::WARP_N;
+    using ALayout = typename A::Layout;
+    using BLayout = typename B::Layout;
+    static_assert(DEPTH == 32, "a tile is two halves along k");
     uint32_t filled = 0, stage = 0;  // offsets in the ring
+    const auto after = [](uint32_t at) {
+        return at + Tile::STAGE_BYTES == Tile::RING_BYTES ? 0 : at + Tile::STAGE_BYTES;
+    };
 
     // Commits even when nothing is left to copy, so that the number of groups tells how far the ring is filled.
     const auto fill = [&](bool more) {
@@ -118,41 +156,30 @@ __device__ __forceinline__ void multiply(Sums<Tile>& sums, uint32_t ring, uint32
             b.copy(ring + filled + Tile::A_BYTES);
         }
         cp_async_commit();
-        filled = filled + Tile::STAGE_BYTES == Tile::RING_BYTES ? 0 : filled + Tile::STAGE_BYTES;
+        filled = after(filled);
     };
 #pragma unroll
     for (uint32_t step = 0; step < Tile::STAGES - 1; ++step) {
         fill(step < steps);
     }
+    if (steps == 0) {
+        return;
+    }
+    cp_async_wait<Tile::STAGES - 2>();  // this thread's part of the first tile is there,
+    __syncthreads();                    // now everyone's is
+    Parts<Tile> left, right;
+    left.template load<ALayout, BLayout>(ring, 0);
 #pragma unroll 1
     for (uint32_t step = 0; step < steps; ++step) {
-        cp_async_wait<Tile::STAGES - 2>();  // this thread's part of this step is there,
-        __syncthreads();                    // now everyone's is, and everyone has read the stage that is filled next
-        fill(step + Tile::STAGES - 1 < steps);
-        const uint32_t a_tile = ring + stage, b_tile = a_tile + Tile::A_BYTES;
-        stage = stage + Tile::STAGE_BYTES == Tile::RING_BYTES ? 0 : stage + Tile::STAGE_BYTES;
-#pragma unroll
-        for (uint32_t k = 0; k < DEPTH; k += 16) {
-            uint32_t a_part[Tile::WARP_M / 16][4], b_part[Tile::WARP_N / 16][4];
-#pragma unroll
-            for (uint32_t i = 0; i < Tile::WARP_M / 16; ++i) {
-                load_a<typename A::Layout>(a_part[i], a_tile, warp_m + i * 16, k, lane);
-            }
-#pragma unroll
-            for (uint32_t j = 0; j < Tile::WARP_N / 16; ++j) {
-                load_b<typename B::Layout>(b_part[j], b_tile, warp_n + j * 16, k, lane);
-            }
-#pragma unroll
-            for (uint32_t i = 0; i < Tile::WARP_M / 16; ++i) {
-#pragma unroll
-                for (uint32_t j = 0; j < Tile::WARP_N / 8; ++j) {
-                    const uint32_t* columns = &b_part[j / 2][j % 2 * 2];
-                    mma_16x8x16_bf16(sums[i][j], a_part[i], columns[0], columns[1]);
-                }
-            }
-        }
+        right.template load<ALayout, BLayout>(ring + stage, 16);
+        fill(step + Tile::STAGES - 1 < steps);  // the stage that everyone had read at the last barrier
+        left.multiply(sums);
+        cp_async_wait<Tile::STAGES - 2>();
+        __syncthreads();  // the next tile is there, and everyone has read this one
+        stage = step + 1 < steps ? after(stage) : stage;  // the last tile once more, since there is no next one
+        left.template load<ALayout, BLayout>(ring + stage, 0);
+        right.multiply(sums);
     }
-    cp_async_wait<0>();
     __syncthreads();
 }
 
