@@ -54,3 +54,6 @@ __device__ __forceinline__ void write(T* to, float value, bool accumulate)
 {
     *to = from_float<T>(accumulate ? to_float(*to) + value : value);
 }
+
+// max(x, 0). NaN stays NaN, which max.f32 would make 0.
+__device__ __forceinline__ float rectified(float x) { return x < 0.0f ? 0.0f : x; }
