@@ -1,9 +1,9 @@
 // to[i] = from[i] in another type. Entries are named cast_<to>_<from>.
 //
 // Memory    cast_bf16_f32, cast_f32_bf16: from[n] read, to[n] overwritten, 16-byte aligned.
-//           cast_bf16_f32__multi: table[gridDim.x] read, an entry a block: `from` the address of `count` f32, `to` of as
-//             many bf16. The host splits a tensor into chunks, at multiples of 16384 elements; an entry whose `from` is
-//             a multiple of 16 bytes and `to` of 8 goes the fast way, any other element by element.
+//           cast_bf16_f32__multi: table[gridDim.x] read, an entry a block: `from` the address of `count` f32, `to` of
+//             as many bf16. The host splits a tensor into chunks, at multiples of 16384 elements; an entry whose `from`
+//             is a multiple of 16 bytes and `to` of 8 goes the fast way, any other element by element.
 //           Nothing overlaps.
 // Work      256 threads. A thread takes 4 elements at a time: 16 bytes of f32 on one side and 8 of bf16 on the other,
 //           so that neighbouring lanes leave no gaps on either. Plain: grid min(ceil(n / 1024), 65535).
