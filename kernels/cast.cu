@@ -48,18 +48,6 @@ __device__ __forceinline__ void cast(uint64_t n, const From* __restrict__ from, 
         n, [&](uint64_t at) { cast_quad(to + at, from + at); }, [&](uint64_t at) { cast_one(to + at, from + at); });
 }
 
-extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-cast_bf16_f32(uint64_t n, const float* __restrict__ from, bf16* __restrict__ to)
-{
-    cast(n, from, to);
-}
-
-extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-cast_f32_bf16(uint64_t n, const bf16* __restrict__ from, float* __restrict__ to)
-{
-    cast(n, from, to);
-}
-
 struct alignas(8) Chunk {
     uint64_t from, to;
     uint32_t count, unused;

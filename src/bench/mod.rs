@@ -10,6 +10,7 @@ pub use ops::{OpTiming, time_op};
 pub use step::{NodeTime, StepTiming, time_step};
 pub use vm::{VmTiming, time_vm};
 
+use crate::Result;
 use std::time::Instant;
 
 /// Seconds of each of several runs, after two that do not count.
@@ -27,6 +28,17 @@ impl Samples {
             samples.push(start.elapsed().as_secs_f64());
         }
         Self(samples)
+    }
+
+    /// As [`take`](Self::take), of work that times itself.
+    pub fn timed(seconds: f64, mut work: impl FnMut() -> Result<f64>) -> Result<Self> {
+        work()?;
+        work()?;
+        let (began, mut samples) = (Instant::now(), Vec::new());
+        while samples.len() < 5 || (began.elapsed().as_secs_f64() < seconds && samples.len() < 10_000) {
+            samples.push(work()?);
+        }
+        Ok(Self(samples))
     }
 
     /// The middle one: on a shared machine the mean measures the neighbours.

@@ -73,11 +73,7 @@ pub fn time_op(
     let costs = program.plan().costs.clone();
     let mut timings = Vec::new();
     for (i, cost) in costs.into_iter().enumerate() {
-        let mut failed = None;
-        let time = Samples::take(seconds, || failed = program.run(i..i + 1).err().or(failed.take())).median();
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let time = Samples::timed(seconds, || program.seconds(i..i + 1))?.median();
         timings.push(OpTiming {
             id: format!(
                 "{}/{}/{device}/{}",

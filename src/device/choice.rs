@@ -1,5 +1,6 @@
 //! `--device`: which of them, and what it can do.
 
+use super::cuda::{self, CudaBackend};
 use super::{CpuProgram, Lowered, Placement, Program, VmBackend};
 use crate::graph::{Graph, Precision};
 use crate::kernels::{COMPILER, NO_KERNELS};
@@ -12,17 +13,26 @@ pub enum Device {
     Cpu,
     /// The PTX machine.
     Vm,
+    /// The GPU of that number.
+    Cuda(usize),
 }
 
 impl Device {
-    /// `auto`, `cpu` or `vm`; an error says why it cannot be used here.
+    /// `auto`, `cpu`, `cuda`, `cuda:1` or `vm`; an error says why it cannot be used here. `auto` is the first GPU, or the
+    /// CPU where there is none.
     pub fn parse(text: &str) -> Result<Self> {
         let fail = |what: &str| Err(Error::Device { device: text.into(), what: what.into() });
-        match text {
-            "auto" | "cpu" => Ok(Self::Cpu),
-            "vm" if COMPILER.is_none() => fail(NO_KERNELS),
-            "vm" => Ok(Self::Vm),
-            _ => fail("there is no such device; there are auto, cpu, vm"),
+        let ordinal = match text {
+            "auto" if COMPILER.is_some() && cuda::count().is_ok() => return Ok(Self::Cuda(0)),
+            "auto" | "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
+        };
+        match (text, ordinal) {
+            ("vm", _) | (_, Some(_)) if COMPILER.is_none() => fail(NO_KERNELS),
+            ("vm", _) => Ok(Self::Vm),
+            (_, Some(ordinal)) => cuda::gpu(ordinal).map(|_| Self::Cuda(ordinal)),
+            _ => fail("there is no such device; there are auto, cpu, cuda, cuda:1 and so on, vm"),
         }
     }
 
@@ -43,6 +53,7 @@ impl Device {
         Ok(match self {
             Self::Cpu => Box::new(CpuProgram::new(graph)),
             Self::Vm => Box::new(Lowered::new(graph, VmBackend::new(0), Placement::Arena)?),
+            Self::Cuda(i) => Box::new(Lowered::new(graph, CudaBackend::new(i)?, Placement::Arena)?),
         })
     }
 
@@ -58,9 +69,10 @@ impl Device {
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Vm => "vm",
-        })
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Vm => f.write_str("vm"),
+            Self::Cuda(i) => write!(f, "cuda:{i}"),
+        }
     }
 }

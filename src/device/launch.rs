@@ -137,6 +137,11 @@ impl Launch {
     }
 }
 
+/// Blocks of 256 threads that move 16 bytes each, for tensors of this type: the grid strides over what is beyond.
+pub fn elementwise(ty: &TensorType) -> usize {
+    ty.elements().div_ceil(256 * (16 / ty.dtype.size())).clamp(1, 65535)
+}
+
 /// The operands of one application of an op, in device memory.
 pub struct Operands<'a> {
     pub inputs: &'a [(Address, TensorType)],

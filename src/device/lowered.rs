@@ -8,6 +8,7 @@ use crate::tensor::{DType, HostTensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::time::Instant;
 
 /// What runs launches and holds memory.
 pub trait Backend: Send {
@@ -22,8 +23,15 @@ pub trait Backend: Send {
     /// Waits for what was launched before.
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
 
-    /// Runs launches in order; `key` names the sequence, which is the same whenever the key is.
+    /// Runs launches in order; `key` names the sequence, which is the same whenever the key is. Need not wait for them.
     fn run(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<()>;
+
+    /// Seconds the launches take, by the device's own clock if it has one.
+    fn seconds(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<f64> {
+        let began = Instant::now();
+        self.run(key, launches)?;
+        Ok(began.elapsed().as_secs_f64())
+    }
 }
 
 /// How tensors are laid out.
@@ -195,6 +203,11 @@ impl<B: Backend> Program for Lowered<B> {
     fn run(&mut self, nodes: Range<usize>) -> Result<()> {
         let launches: Vec<&Launch> = self.launches[nodes.clone()].iter().flatten().collect();
         self.backend.run(nodes, &launches)
+    }
+
+    fn seconds(&mut self, nodes: Range<usize>) -> Result<f64> {
+        let launches: Vec<&Launch> = self.launches[nodes.clone()].iter().flatten().collect();
+        self.backend.seconds(nodes, &launches)
     }
 
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>> {

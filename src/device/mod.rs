@@ -2,6 +2,7 @@
 
 mod choice;
 mod cpu;
+pub mod cuda;
 pub mod launch;
 mod lowered;
 mod vm;
@@ -18,6 +19,7 @@ use crate::{Error, Result};
 use half::bf16;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A planned graph in a device's memory, ready to run as often as one likes without allocating.
 pub trait Program: Send {
@@ -32,6 +34,13 @@ pub trait Program: Send {
 
     /// Runs some of the nodes, in order.
     fn run(&mut self, nodes: Range<usize>) -> Result<()>;
+
+    /// Runs some of the nodes, and waits; the seconds they took, by the device's own clock if it has one.
+    fn seconds(&mut self, nodes: Range<usize>) -> Result<f64> {
+        let began = Instant::now();
+        self.run(nodes)?;
+        Ok(began.elapsed().as_secs_f64())
+    }
 
     /// Runs nodes one by one and names the first that produces NaN or infinity, or a tensor that already held it.
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>>;

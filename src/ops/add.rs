@@ -2,7 +2,9 @@
 
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, elementwise};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -50,6 +52,13 @@ impl Op for Add {
         }
         Ok(())
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let n = on.ty(0).elements() as u64;
+        let entry = on.pick(0, "add_fwd_f32", "add_fwd_bf16");
+        let forward = Forward { n, a: on.input(0), b: on.input(1), y: on.output(0) };
+        Ok(vec![Launch::new(entry, elementwise(on.ty(0)), 256, forward)])
+    }
 }
 
 /// y = x, or y += x. A gradient that flows on unchanged is copied, since whoever comes next may add to it.
@@ -75,7 +84,18 @@ impl Op for Copy {
             }
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let (n, accumulate) = (on.ty(0).elements() as u64, on.accumulate(0));
+        let entry = on.pick(0, "add_bwd_f32", "add_bwd_bf16");
+        let backward = Backward { n, accumulate, dy: on.input(0), dx: on.output(0) };
+        Ok(vec![Launch::new(entry, elementwise(on.ty(0)), 256, backward)])
+    }
 }
+
+kernel!(Forward ["add_fwd_f32", "add_fwd_bf16"] { n: u64, a: Address, b: Address, y: Address });
+
+kernel!(Backward ["add_bwd_f32", "add_bwd_bf16"] { n: u64, accumulate: u32, dy: Address, dx: Address });
 
 pub const SPEC: OpSpec = OpSpec {
     name: "add",
@@ -88,6 +108,6 @@ pub const SPEC: OpSpec = OpSpec {
         let (a, b) = (t.at("a"), t.at("b"));
         vec![Tensor64::new(a.shape.clone(), a.data.iter().zip(&b.data).map(|(a, b)| a + b).collect())]
     },
-    kernels: &[],
+    kernels: &[Forward::SIGNATURE, Backward::SIGNATURE],
     cases: || vec![Case::new("small", json!({})).input("a", [3, 5, 7]).input("b", [3, 5, 7])],
 };

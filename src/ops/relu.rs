@@ -2,7 +2,9 @@
 
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, elementwise};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::simd;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -48,6 +50,13 @@ impl Op for Relu {
         let (dy, y) = (vjp.grad(0)?, vjp.output(0));
         vjp.emit(ReluBackward, &[dy, y], &[0])
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let n = on.ty(0).elements() as u64;
+        let entry = on.pick(0, "relu_fwd_f32", "relu_fwd_bf16");
+        let forward = Forward { n, x: on.input(0), y: on.output(0) };
+        Ok(vec![Launch::new(entry, elementwise(on.ty(0)), 256, forward)])
+    }
 }
 
 /// dx = dy where y > 0.
@@ -75,7 +84,19 @@ impl Op for ReluBackward {
             });
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let (n, accumulate) = (on.ty(0).elements() as u64, on.accumulate(0));
+        let entry = on.pick(0, "relu_bwd_f32", "relu_bwd_bf16");
+        let backward = Backward { n, accumulate, dy: on.input(0), y: on.input(1), dx: on.output(0) };
+        Ok(vec![Launch::new(entry, elementwise(on.ty(0)), 256, backward)])
+    }
 }
+
+kernel!(Forward ["relu_fwd_f32", "relu_fwd_bf16"] { n: u64, x: Address, y: Address });
+
+kernel!(Backward ["relu_bwd_f32", "relu_bwd_bf16"]
+    { n: u64, accumulate: u32, dy: Address, y: Address, dx: Address });
 
 pub const SPEC: OpSpec = OpSpec {
     name: "relu",
@@ -88,7 +109,7 @@ pub const SPEC: OpSpec = OpSpec {
         let x = t.at("x");
         vec![Tensor64::new(x.shape.clone(), x.data.iter().map(|v| v.max(0.0)).collect())]
     },
-    kernels: &[],
+    kernels: &[Forward::SIGNATURE, Backward::SIGNATURE],
     cases: || {
         vec![
             Case::new("small", json!({})).input("x", [3, 5]),

@@ -6,12 +6,14 @@
 
 mod backward;
 mod cpu;
+mod launches;
 mod reference;
 #[cfg(test)]
 mod tests;
 
 use super::table::{Case, Fill, OpSpec, Operand, parse};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Launch, Operands as Places};
 use crate::graph::{Graph, TensorId, Vjp};
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -147,6 +149,14 @@ impl Op for Forward {
         }
         vjp.emit(Backward { bn: self.bn, residual }, &inputs, &targets)
     }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        if self.bn.training { launches::statistics_workspace(&inputs[0]) } else { 0 }
+    }
+
+    fn launches(&self, on: &Places) -> Result<Vec<Launch>> {
+        Ok(launches::forward(on, self.bn, self.residual))
+    }
 }
 
 /// dy, x, gamma, beta, mean, var, \[y\] → dx, dgamma, dbeta, \[dresidual\].
@@ -193,6 +203,14 @@ impl Op for Backward {
         let d_residual = self.residual.then(|| target(3));
         backward::backward(&given, self.bn, target(0), target(1), target(2), d_residual, args.scratch());
     }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::backward_workspace(&inputs[1])
+    }
+
+    fn launches(&self, on: &Places) -> Result<Vec<Launch>> {
+        Ok(launches::backward(on, self.bn))
+    }
 }
 
 /// running ← (1 − momentum) running + momentum · batch statistic, the variance made unbiased first.
@@ -219,6 +237,10 @@ impl Op for RunningStatistics {
                 *running += self.momentum * (batch * correction - *running);
             }
         }
+    }
+
+    fn launches(&self, on: &Places) -> Result<Vec<Launch>> {
+        Ok(launches::running(on, self.momentum, self.count))
     }
 }
 
@@ -258,7 +280,7 @@ pub const SPEC: OpSpec = OpSpec {
         parse::<BatchNorm>("batch_norm", params)?.record(graph, operands)
     },
     reference: reference::reference,
-    kernels: &[],
+    kernels: launches::KERNELS,
     cases: || {
         let case = |name, shape: &[usize], params| {
             let c = shape[shape.len() - 1];

@@ -14,6 +14,7 @@ mod engine;
 mod family;
 mod geometry;
 mod kernel;
+mod launches;
 mod pack;
 mod parallel;
 mod reference;
@@ -31,6 +32,7 @@ pub use simd::Isa;
 
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Launch, Operands};
 use crate::graph::{Graph, TensorId, Vjp};
 use crate::tensor::TensorType;
 use crate::{Error, Result};
@@ -145,6 +147,10 @@ impl Op for Conv2d {
         }
         Ok(())
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(launches::forward(&self.of(&[on.ty(0).clone(), on.ty(1).clone()])?, on))
+    }
 }
 
 /// dy, w → dx
@@ -170,6 +176,10 @@ impl Op for BackwardInput {
 
     fn cpu(&self, args: &Args) {
         bwd_input(&self.0, args.f32(0), args.f32(1), args.out(0), args.accumulates(0), args.scratch());
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(launches::bwd_input(&self.0, on))
     }
 }
 
@@ -197,6 +207,14 @@ impl Op for BackwardWeight {
     fn cpu(&self, args: &Args) {
         bwd_weight(&self.0, args.f32(1), args.f32(0), args.out(0), args.accumulates(0), args.scratch());
     }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::bwd_weight_workspace(&self.0, &inputs[0])
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(launches::bwd_weight(&self.0, on))
+    }
 }
 
 pub const SPEC: OpSpec = OpSpec {
@@ -216,7 +234,7 @@ pub const SPEC: OpSpec = OpSpec {
         let g = conv.geometry(shape(x), shape(w)).expect("a case's shapes");
         vec![Tensor64::new([g.n, g.p(), g.q(), g.k], reference::forward(&g, &x.data, &w.data))]
     },
-    kernels: &[],
+    kernels: launches::KERNELS,
     cases: || {
         let case =
             |name, params, x: [usize; 4], w: [usize; 4]| Case::new(name, params).input("x", x).input("w", w);
