@@ -48,6 +48,29 @@ __device__ __forceinline__ void store_pack(T* to, const float (&x)[PACK<T>])
     *reinterpret_cast<Pack<T>*>(to) = pack;
 }
 
+// WIDTH elements, for code that moves packs where rows allow and single elements elsewhere: 1 or PACK.
+template <uint32_t WIDTH, typename T>
+__device__ __forceinline__ void load_wide(float (&x)[WIDTH], const T* from)
+{
+    static_assert(WIDTH == 1 || WIDTH == PACK<T>, "one element or 16 bytes");
+    if constexpr (WIDTH == 1) {
+        x[0] = to_float(*from);
+    } else {
+        load_pack(x, from);
+    }
+}
+
+template <uint32_t WIDTH, typename T>
+__device__ __forceinline__ void store_wide(T* to, const float (&x)[WIDTH])
+{
+    static_assert(WIDTH == 1 || WIDTH == PACK<T>, "one element or 16 bytes");
+    if constexpr (WIDTH == 1) {
+        *to = from_float<T>(x[0]);
+    } else {
+        store_pack(to, x);
+    }
+}
+
 // A gradient's value joins what is there, or replaces it.
 template <typename T>
 __device__ __forceinline__ void write(T* to, float value, bool accumulate)
