@@ -66,6 +66,14 @@ struct Row {
     template <typename Visit>
     __device__ __forceinline__ void each(Visit visit) const
     {
+        each_held([&](uint32_t, uint32_t at, auto& x) { visit(at, x); });
+        each_beyond(visit);
+    }
+
+    // visit(u, at, x): of what is in registers; u counts the visits, and is a constant of the unrolled loop.
+    template <typename Visit>
+    __device__ __forceinline__ void each_held(Visit visit) const
+    {
         float x[WIDTH];
 #pragma unroll
         for (uint32_t u = 0; u < UNITS; ++u) {
@@ -75,9 +83,16 @@ struct Row {
                 for (uint32_t i = 0; i < WIDTH; ++i) {
                     x[i] = to_float(held[u].element[i]);
                 }
-                visit(at, x);
+                visit(u, at, x);
             }
         }
+    }
+
+    // visit(at, x): of what is not.
+    template <typename Visit>
+    __device__ __forceinline__ void each_beyond(Visit visit) const
+    {
+        float x[WIDTH];
         for (uint32_t at = (UNITS * THREADS + t) * WIDTH; at < d; at += THREADS * WIDTH) {
             load_wide(x, from + at);
             visit(at, x);

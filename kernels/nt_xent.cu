@@ -1,0 +1,837 @@
+// loss = (1/2N) sum over i of (lse[i] - s[i][p(i)]), s[i][j] = <u[i], u[j]> / T, u[i] = z[i] / |z[i]| (1e-12 where shorter),
+// lse[i] = log sum over j /= i of exp s[i][j], p(i) = i + N or i - N. Backward:
+// du[i] = (d_loss / 2NT) sum over j /= i of w[i][j] u[j], w[i][j] = exp(s[i][j] - lse[i]) + exp(s[i][j] - lse[j]) - 2 [j = p(i)],
+// dz[i] = (du[i] - u[i] <u[i], du[i]>) / |z[i]|, without the second term where z[i] is shorter than 1e-12.
+// The 2N x 2N matrix never lies in memory: tiles of it are made, folded, and made again for backward.
+//
+// Memory    z[2N,D], unit[2N,D], dz[2N,D] in the entry's type, row-major; everything else f32. With S splits:
+//             normalize      z read; workspaces unit[2N,D] (in bf16: rounded) and inverse[2N] = 1 / |z[i]| overwritten.
+//             fwd            unit read; workspaces part[S,2N] (lse over a split's columns) and positive[2N] overwritten.
+//             fwd finalize   part, positive read; lse[2N] and loss[1] overwritten.
+//             bwd            unit, lse read; workspace d_unit[S,2N,D] (sum of w u over a split's columns) overwritten.
+//             bwd apply      d_loss[1], z, inverse, d_unit read; dz overwritten, or added to if `accumulate`.
+// Work      A tile is 64x64 of s. A block owns 64 rows (x), every tile in a run of ceil(tiles / S) columns of tiles (y) and,
+//           going backward, 128 columns of u, a chunk (z), for which it makes the tiles anew.
+//             normalize  a warp owns a row. Block 128, grid ceil(2N / 4).
+//             __direct   a warp owns a row, all columns one after the other; S = 1. Block 128, grid ceil(2N / 4).
+//             __tiled    CUDA cores. Block 256: a thread owns 4x4 of s, and 4x8 of d_unit. 32 columns of u at a time lie in
+//                        shared memory, k-major; the weights go through shared memory from the first product to the second.
+//                        Grid (tiles, S), bwd (tiles, S, ceil(D / 128)), tiles = ceil(2N / 64).
+//             __mma      tensor cores. Block 128, same grids: a warp owns 16 rows, so weights pass from the accumulators of
+//                        the first product to the operand of the second in registers. Chunks come by cp.async, one ahead.
+//                        Dynamic shared memory (slots + 2) 16 KiB: up to 4 chunks (D <= 512) the rows stay, slots =
+//                        ceil(D / 128); beyond, they are fetched again with every tile, slots = 2.
+//             finalize   block 1024, grid 1: a thread owns a row, and merges its splits in order.
+//             apply      a warp owns a row, and adds its splits in order. Block 128, grid ceil(2N / 4).
+// Shape     2N even, 4 up to 2^20; D >= 1; T > 0; 1 <= S <= tiles. mma: D % 8 = 0. The host rejects anything else, and picks
+//           mma for bf16 where D allows, tiled otherwise, S = min(tiles, ceil(256 / (tiles chunks))), so that few rows fill
+//           a GPU too, and d_unit holds at most max(2N, 16448) D floats a chunk of 128.
+// Cost      With M = 2N: fwd 2 M^2 D FLOPs and M^2 exp; bwd 2 M^2 D ceil(D / 128) + 2 M^2 D and twice as many exp a chunk:
+//           4 M^2 D at D = 128, 6 M^2 D at 256, 34 M^2 D at 2048. Making s again for each chunk costs that and keeps the sums
+//           in registers. Bytes: inputs and outputs once, u M / 64 times from L2. The limit at M in the thousands: tensor
+//           cores, and shared memory close behind. Share of it: not yet measured.
+// Numbers   f32 accumulators, k and j ascending, splits in order: same S, same bits. f32: s is off by about (D / 32 + 4)
+//           half ulp of 1, over T. mma: u is rounded to bf16, which moves s by up to 2^-7 / T and by far less when D is
+//           large; given these u, s is as for f32, and w is rounded to bf16, relative 2^-8, after the subtraction of 2.
+// Lost      Nothing tried yet. Half of s mirrors the other; using that needs a partial sum for each row and tile, M^2 / 64.
+//           |s| <= 1 / T would do for a maximum, but underflows below T = 0.02.
+
+#include "mma.cuh"
+#include "rows.cuh"
+
+constexpr float EPS = 1e-12f;
+constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+constexpr uint32_t ROW_WARPS = 4;  // of entries where a warp owns a row
+constexpr uint32_t HELD = 8;       // 16-byte packs of a lane there
+constexpr uint32_t APPLY_HELD = 4;  // and in apply, which holds the gradient too
+constexpr uint32_t TILE = 64, CHUNK = 128;
+constexpr uint32_t FINAL_WARPS = 32;
+
+// log sum exp of what was added so far, to the base of 2: the arguments are logarithms to that base.
+struct LogSum {
+    float max = -INFINITY, sum = 0.0f;  // sum of 2^(x - max)
+
+    template <uint32_t COUNT>
+    __device__ __forceinline__ void add(const float (&x)[COUNT])
+    {
+        float top = max;
+#pragma unroll
+        for (uint32_t i = 0; i < COUNT; ++i) {
+            top = fmaxf(top, x[i]);  // drops NaN, which the sum then brings back
+        }
+        const float base = top == -INFINITY ? 0.0f : top;
+        float own = 0.0f;
+#pragma unroll
+        for (uint32_t i = 0; i < COUNT; ++i) {
+            own += exp2f(x[i] - base);
+        }
+        sum = fmaf(sum, exp2f(max - base), own);
+        max = top;
+    }
+
+    __device__ __forceinline__ void merge(float other_max, float other_sum)
+    {
+        const float top = fmaxf(max, other_max), base = top == -INFINITY ? 0.0f : top;
+        sum = sum * exp2f(max - base) + other_sum * exp2f(other_max - base);
+        max = top;
+    }
+
+    // Over groups of LANES neighbours; every lane gets the whole.
+    template <uint32_t LANES>
+    __device__ __forceinline__ void merge_lanes()
+    {
+#pragma unroll
+        for (uint32_t s = 1; s < LANES; s *= 2) {
+            const float other_max = __shfl_xor_sync(ALL_LANES, max, s), other_sum = __shfl_xor_sync(ALL_LANES, sum, s);
+            merge(other_max, other_sum);
+        }
+    }
+
+    __device__ __forceinline__ float natural() const { return (max + log2f(sum)) * LN_2; }
+};
+
+// Which element of s a thread looks at, and what it means.
+struct Place {
+    uint32_t rows;
+
+    __device__ __forceinline__ uint32_t partner(uint32_t i) const { return i < rows / 2 ? i + rows / 2 : i - rows / 2; }
+
+    // Whether the tile from (i0, j0) has elements of the diagonal, positives, or anything beyond the matrix.
+    __device__ __forceinline__ bool special(uint32_t i0, uint32_t j0) const
+    {
+        const int32_t apart = int32_t(j0) - int32_t(i0), half = int32_t(rows / 2), tile = int32_t(TILE);
+        return apart == 0 || abs(apart - half) < tile || abs(apart + half) < tile || j0 + TILE > rows;
+    }
+};
+
+// w for s = `dot` / T, by exponents to the base of 2.
+__device__ __forceinline__ float weight(float dot, float scale, float lse_row, float lse_column)
+{
+    const float s = dot * scale;
+    return exp2f(s - lse_row) + exp2f(s - lse_column);
+}
+
+struct Run {
+    uint32_t first, end;  // tiles
+};
+
+// The columns of tiles that block y of gridDim.y owns; none, if the others took all.
+__device__ __forceinline__ Run columns_of_block(uint32_t rows)
+{
+    const uint32_t tiles = (rows + TILE - 1) / TILE, each = (tiles + gridDim.y - 1) / gridDim.y;
+    return {min(blockIdx.y * each, tiles), min((blockIdx.y + 1) * each, tiles)};
+}
+
+// ---- normalize ------------------------------------------------------------------------------------------------------
+
+template <typename T, bool PACKED>
+__device__ __forceinline__ void normalize_row(uint32_t d, const T* __restrict__ z, T* __restrict__ unit, float* inverse)
+{
+    const Row<T, PACKED, 32, HELD> row(z, d, threadIdx.x % 32);
+    const float scale = 1.0f / at_least(warp_length(row), EPS);
+    row.each([&](uint32_t at, auto& x) {
+        for (float& v : x) {
+            v *= scale;
+        }
+        write_wide(unit + at, x, false);
+    });
+    if (threadIdx.x % 32 == 0) {
+        *inverse = scale;
+    }
+}
+
+template <typename T>
+__device__ __forceinline__ void normalize(uint32_t rows, uint32_t d, const T* __restrict__ z, T* __restrict__ unit,
+                                          float* __restrict__ inverse)
+{
+    const uint32_t row = blockIdx.x * ROW_WARPS + threadIdx.x / 32;
+    if (row >= rows) {
+        return;
+    }
+    const size_t first = size_t(row) * d;
+    if (d % PACK<T> == 0) {
+        normalize_row<T, true>(d, z + first, unit + first, inverse + row);
+    } else {
+        normalize_row<T, false>(d, z + first, unit + first, inverse + row);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_normalize_f32(uint32_t rows, uint32_t d, const float* __restrict__ z, float* __restrict__ unit,
+                      float* __restrict__ inverse)
+{
+    normalize(rows, d, z, unit, inverse);
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_normalize_bf16(uint32_t rows, uint32_t d, const bf16* __restrict__ z, bf16* __restrict__ unit,
+                       float* __restrict__ inverse)
+{
+    normalize(rows, d, z, unit, inverse);
+}
+
+// ---- direct: a warp a row -------------------------------------------------------------------------------------------
+
+template <typename T>
+__device__ __forceinline__ float warp_dot(uint32_t d, const T* __restrict__ a, const T* __restrict__ b)
+{
+    float sum = 0.0f;
+    for (uint32_t k = threadIdx.x % 32; k < d; k += 32) {
+        sum = fmaf(to_float(a[k]), to_float(b[k]), sum);
+    }
+    return warp_sum(sum);
+}
+
+template <typename T>
+__device__ __forceinline__ void forward_direct(uint32_t rows, uint32_t d, float temperature, const T* __restrict__ unit,
+                                               float* __restrict__ part, float* __restrict__ positive)
+{
+    const uint32_t i = blockIdx.x * ROW_WARPS + threadIdx.x / 32;
+    if (i >= rows) {
+        return;
+    }
+    const uint32_t partner = Place{rows}.partner(i);
+    LogSum lse;
+    for (uint32_t j = 0; j < rows; ++j) {
+        if (j != i) {
+            const float s[1] = {warp_dot(d, unit + size_t(i) * d, unit + size_t(j) * d) / temperature};
+            lse.add<1>({s[0] * LOG2_E});
+            if (j == partner && threadIdx.x % 32 == 0) {
+                positive[i] = s[0];
+            }
+        }
+    }
+    if (threadIdx.x % 32 == 0) {
+        part[i] = lse.natural();
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_fwd_f32__direct(uint32_t rows, uint32_t d, float temperature, const float* __restrict__ unit,
+                        float* __restrict__ part, float* __restrict__ positive)
+{
+    forward_direct(rows, d, temperature, unit, part, positive);
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_fwd_bf16__direct(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                         float* __restrict__ part, float* __restrict__ positive)
+{
+    forward_direct(rows, d, temperature, unit, part, positive);
+}
+
+template <typename T>
+__device__ __forceinline__ void backward_direct(uint32_t rows, uint32_t d, float temperature, const T* __restrict__ unit,
+                                                const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    const uint32_t i = blockIdx.x * ROW_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (i >= rows) {
+        return;
+    }
+    const uint32_t partner = Place{rows}.partner(i);
+    float* sum = d_unit + size_t(i) * d;
+    for (uint32_t k = lane; k < d; k += 32) {
+        sum[k] = 0.0f;
+    }
+    for (uint32_t j = 0; j < rows; ++j) {
+        if (j != i) {
+            const T* u = unit + size_t(j) * d;
+            const float dot = warp_dot(d, unit + size_t(i) * d, u);
+            const float w = weight(dot, LOG2_E / temperature, lse[i] * LOG2_E, lse[j] * LOG2_E)
+                            - (j == partner ? 2.0f : 0.0f);
+            for (uint32_t k = lane; k < d; k += 32) {
+                sum[k] = fmaf(w, to_float(u[k]), sum[k]);
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_bwd_f32__direct(uint32_t rows, uint32_t d, float temperature, const float* __restrict__ unit,
+                        const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    backward_direct(rows, d, temperature, unit, lse, d_unit);
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32)
+nt_xent_bwd_bf16__direct(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                         const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    backward_direct(rows, d, temperature, unit, lse, d_unit);
+}
+
+// ---- tiled: CUDA cores ----------------------------------------------------------------------------------------------
+
+constexpr uint32_t SLICE = 32;  // columns of u, or rows of it in the second product, in shared memory at a time
+constexpr uint32_t TILED = 256;
+static_assert(TILED * 16 == TILE * TILE, "a thread owns 4x4 of s");
+static_assert(TILED * 32 == TILE * CHUNK, "and 4x8 of d_unit");
+
+struct Tiled {
+    union {
+        struct {
+            float a[SLICE * TILE], b[SLICE * TILE];  // [k][row]
+        };
+        float u[SLICE * CHUNK];  // [j][column of u]
+    };
+    float w[TILE * TILE];  // [j][i]
+};
+static_assert(sizeof(Tiled) <= 48 * 1024, "static shared memory");
+
+// Where element (k, row) of a k-major slice, 64 rows wide, lies. Groups of 4 rows trade places, so that both the 16-byte
+// reads along rows and the stores of threads that hold 4 neighbours in k fall on different banks.
+__device__ __forceinline__ uint32_t across(uint32_t k, uint32_t row) { return k * TILE + (row ^ (k / 4 % 8 * 4)); }
+
+// Elements k, k + 1, k + 2, k + 3 of a row; zeros beyond d.
+template <typename T>
+__device__ __forceinline__ float4 load_four(const T* __restrict__ row, uint32_t k, uint32_t d)
+{
+    struct alignas(4 * sizeof(T)) Four {
+        T x[4];
+    };
+    if (d % 4 == 0) {
+        if (k >= d) {
+            return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+        const Four four = *reinterpret_cast<const Four*>(row + k);
+        return make_float4(to_float(four.x[0]), to_float(four.x[1]), to_float(four.x[2]), to_float(four.x[3]));
+    }
+    const auto at = [&](uint32_t k) { return k < d ? to_float(row[k]) : 0.0f; };
+    return make_float4(at(k), at(k + 1), at(k + 2), at(k + 3));
+}
+
+// Columns k0 to k0 + 31 of rows r0 to r0 + 63 of u; zeros beyond.
+template <typename T>
+__device__ __forceinline__ void load_slice(float* slice, uint32_t rows, uint32_t d, const T* __restrict__ unit, uint32_t r0,
+                                           uint32_t k0)
+{
+#pragma unroll
+    for (uint32_t i = threadIdx.x; i < TILE * SLICE / 4; i += TILED) {
+        const uint32_t row = i / (SLICE / 4), k = i % (SLICE / 4) * 4;
+        float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (r0 + row < rows) {
+            x = load_four(unit + size_t(r0 + row) * d, k0 + k, d);
+        }
+        slice[across(k, row)] = x.x;
+        slice[across(k + 1, row)] = x.y;
+        slice[across(k + 2, row)] = x.z;
+        slice[across(k + 3, row)] = x.w;
+    }
+}
+
+// dots[r][c] = <u[i0 + 4y + r], u[j0 + 4x + c]> for thread (x, y).
+template <typename T>
+__device__ __forceinline__ void tile_of_dots(Tiled& shared, uint32_t rows, uint32_t d, const T* __restrict__ unit,
+                                             uint32_t i0, uint32_t j0, float (&dots)[4][4])
+{
+    const uint32_t x = threadIdx.x % 16, y = threadIdx.x / 16;
+#pragma unroll
+    for (uint32_t i = 0; i < 16; ++i) {
+        dots[i / 4][i % 4] = 0.0f;
+    }
+    for (uint32_t k0 = 0; k0 < d; k0 += SLICE) {
+        __syncthreads();  // before these overwrite what is being read
+        load_slice(shared.a, rows, d, unit, i0, k0);
+        load_slice(shared.b, rows, d, unit, j0, k0);
+        __syncthreads();
+#pragma unroll 8
+        for (uint32_t k = 0; k < SLICE; ++k) {
+            const float4 a4 = *reinterpret_cast<const float4*>(shared.a + across(k, y * 4));
+            const float4 b4 = *reinterpret_cast<const float4*>(shared.b + across(k, x * 4));
+            const float a[4] = {a4.x, a4.y, a4.z, a4.w}, b[4] = {b4.x, b4.y, b4.z, b4.w};
+#pragma unroll
+            for (uint32_t i = 0; i < 16; ++i) {
+                dots[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], dots[i / 4][i % 4]);
+            }
+        }
+    }
+}
+
+template <typename T>
+__device__ __forceinline__ void forward_tiled(uint32_t rows, uint32_t d, float temperature, const T* __restrict__ unit,
+                                              float* __restrict__ part, float* __restrict__ positive)
+{
+    __shared__ alignas(16) Tiled shared;
+    const uint32_t x = threadIdx.x % 16, y = threadIdx.x / 16, i0 = blockIdx.x * TILE;
+    const float scale = LOG2_E / temperature;
+    const Place place{rows};
+    const Run run = columns_of_block(rows);
+    LogSum lse[4];
+    for (uint32_t tile = run.first; tile < run.end; ++tile) {
+        const uint32_t j0 = tile * TILE;
+        const bool special = place.special(i0, j0);
+        float dots[4][4];
+        tile_of_dots(shared, rows, d, unit, i0, j0, dots);
+#pragma unroll
+        for (uint32_t r = 0; r < 4; ++r) {
+            const uint32_t i = i0 + y * 4 + r;
+            float s[4];
+#pragma unroll
+            for (uint32_t c = 0; c < 4; ++c) {
+                s[c] = dots[r][c] * scale;
+                const uint32_t j = j0 + x * 4 + c;
+                if (special && i < rows) {
+                    if (j == place.partner(i)) {
+                        positive[i] = dots[r][c] / temperature;
+                    }
+                    s[c] = j == i || j >= rows ? -INFINITY : s[c];
+                }
+            }
+            lse[r].add(s);
+        }
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < 4; ++r) {
+        lse[r].merge_lanes<16>();
+        const uint32_t i = i0 + y * 4 + r;
+        if (x == 0 && i < rows) {
+            part[size_t(blockIdx.y) * rows + i] = lse[r].natural();
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(TILED)
+nt_xent_fwd_f32__tiled(uint32_t rows, uint32_t d, float temperature, const float* __restrict__ unit,
+                       float* __restrict__ part, float* __restrict__ positive)
+{
+    forward_tiled(rows, d, temperature, unit, part, positive);
+}
+
+extern "C" __global__ void __launch_bounds__(TILED)
+nt_xent_fwd_bf16__tiled(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                        float* __restrict__ part, float* __restrict__ positive)
+{
+    forward_tiled(rows, d, temperature, unit, part, positive);
+}
+
+template <typename T>
+__device__ __forceinline__ void backward_tiled(uint32_t rows, uint32_t d, float temperature, const T* __restrict__ unit,
+                                               const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    __shared__ alignas(16) Tiled shared;
+    const uint32_t x = threadIdx.x % 16, y = threadIdx.x / 16, i0 = blockIdx.x * TILE, d0 = blockIdx.z * CHUNK;
+    const float scale = LOG2_E / temperature;
+    const Place place{rows};
+    const Run run = columns_of_block(rows);
+    float lse_row[4], sums[4][8] = {};
+#pragma unroll
+    for (uint32_t r = 0; r < 4; ++r) {
+        const uint32_t i = i0 + y * 4 + r;
+        lse_row[r] = i < rows ? lse[i] * LOG2_E : 0.0f;
+    }
+    for (uint32_t tile = run.first; tile < run.end; ++tile) {
+        const uint32_t j0 = tile * TILE;
+        const bool special = place.special(i0, j0);
+        float dots[4][4];
+        tile_of_dots(shared, rows, d, unit, i0, j0, dots);
+#pragma unroll
+        for (uint32_t c = 0; c < 4; ++c) {
+            const uint32_t j = j0 + x * 4 + c;
+            const float lse_column = j < rows ? lse[j] * LOG2_E : 0.0f;
+            float w[4];
+#pragma unroll
+            for (uint32_t r = 0; r < 4; ++r) {
+                const uint32_t i = i0 + y * 4 + r;
+                w[r] = weight(dots[r][c], scale, lse_row[r], lse_column);
+                if (special) {
+                    w[r] = j == i || j >= rows ? 0.0f : w[r];
+                    w[r] -= i < rows && j == place.partner(i) ? 2.0f : 0.0f;
+                }
+            }
+            // Others may still read the weights of the tile before only until the barriers in tile_of_dots.
+            *reinterpret_cast<float4*>(shared.w + across(x * 4 + c, y * 4)) = make_float4(w[0], w[1], w[2], w[3]);
+        }
+        for (uint32_t first = 0; first < TILE; first += SLICE) {
+            __syncthreads();  // the weights are there, and the slices before have been read
+#pragma unroll
+            for (uint32_t i = threadIdx.x; i < SLICE * CHUNK / 4; i += TILED) {
+                const uint32_t j = i / (CHUNK / 4), k = i % (CHUNK / 4) * 4, row = j0 + first + j;
+                float4 u = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (row < rows) {
+                    u = load_four(unit + size_t(row) * d, d0 + k, d);
+                }
+                *reinterpret_cast<float4*>(shared.u + j * CHUNK + k) = u;
+            }
+            __syncthreads();
+#pragma unroll 4
+            for (uint32_t j = 0; j < SLICE; ++j) {
+                const float4 w4 = *reinterpret_cast<const float4*>(shared.w + across(first + j, y * 4));
+                const float4 left = *reinterpret_cast<const float4*>(shared.u + j * CHUNK + x * 4);
+                const float4 right = *reinterpret_cast<const float4*>(shared.u + j * CHUNK + CHUNK / 2 + x * 4);
+                const float w[4] = {w4.x, w4.y, w4.z, w4.w};
+                const float u[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
+#pragma unroll
+                for (uint32_t i = 0; i < 32; ++i) {
+                    sums[i / 8][i % 8] = fmaf(w[i / 8], u[i % 8], sums[i / 8][i % 8]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < 4; ++r) {
+        const uint32_t i = i0 + y * 4 + r;
+        float* to = d_unit + (size_t(blockIdx.y) * rows + i) * d;
+#pragma unroll
+        for (uint32_t half = 0; half < 2; ++half) {
+            const uint32_t k = d0 + half * (CHUNK / 2) + x * 4;
+            const float* sum = &sums[r][half * 4];
+            if (i < rows && d % 4 == 0 && k < d) {
+                *reinterpret_cast<float4*>(to + k) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+            } else if (i < rows && d % 4 != 0) {
+#pragma unroll
+                for (uint32_t c = 0; c < 4; ++c) {
+                    if (k + c < d) {
+                        to[k + c] = sum[c];
+                    }
+                }
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(TILED)
+nt_xent_bwd_f32__tiled(uint32_t rows, uint32_t d, float temperature, const float* __restrict__ unit,
+                       const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    backward_tiled(rows, d, temperature, unit, lse, d_unit);
+}
+
+extern "C" __global__ void __launch_bounds__(TILED)
+nt_xent_bwd_bf16__tiled(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                        const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    backward_tiled(rows, d, temperature, unit, lse, d_unit);
+}
+
+// ---- mma: tensor cores ----------------------------------------------------------------------------------------------
+
+constexpr uint32_t MMA = 128;
+constexpr uint32_t PIECES = CHUNK / 8;  // of 16 bytes, in a chunk's row
+constexpr uint32_t SLOT = TILE * CHUNK;
+constexpr uint32_t RESIDENT = 4;  // chunks of the block's own rows that shared memory has room for
+static_assert(MMA / 32 * 16 == TILE, "a warp owns 16 rows");
+static_assert(TILE * PIECES % MMA == 0, "threads share the copies evenly");
+
+// Where piece `piece` of row `row` of a chunk lies: 8 rows of one piece fall on 8 different groups of 4 banks.
+__device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t piece)
+{
+    return (row * PIECES + (piece ^ (row % 8))) * 8;
+}
+
+// ldmatrix_x4 of matrices stored k-major: lane l gets rows 2 (l % 4) and the next of column l / 4.
+__device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
+}
+
+__device__ __forceinline__ uint32_t two_bf16(float low, float high)
+{
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+
+// The chunks of u that a block goes through, tile after tile of its columns; a step is a chunk of a tile. The last chunk
+// of every tile is `last`, which stays in shared memory until the step after.
+struct Chunks {
+    uint32_t rows, d, i0, count, last, steps;
+    Run run;
+    const bf16* unit;
+    bf16 *a, *b;  // slots: of the block's own rows, and two of its columns
+
+    __device__ __forceinline__ Chunks(uint32_t rows, uint32_t d, uint32_t last, const bf16* unit, bf16* shared)
+        : rows(rows), d(d), i0(blockIdx.x * TILE), count((d + CHUNK - 1) / CHUNK), last(last), run(columns_of_block(rows)),
+          unit(unit)
+    {
+        steps = (run.end - run.first) * count;
+        a = shared;
+        b = shared + (count <= RESIDENT ? count : 2) * SLOT;
+    }
+
+    __device__ __forceinline__ uint32_t chunk(uint32_t step) const { return (step + last + 1) % count; }
+    __device__ __forceinline__ bf16* a_slot(uint32_t step) const
+    {
+        return a + (count <= RESIDENT ? step % count : step % 2) * SLOT;
+    }
+    __device__ __forceinline__ bf16* b_slot(uint32_t step) const { return b + step % 2 * SLOT; }
+
+    // Starts this thread's share of copying; zeros beyond the matrix.
+    __device__ __forceinline__ void copy(bf16* slot, uint32_t r0, uint32_t k0) const
+    {
+#pragma unroll
+        for (uint32_t i = threadIdx.x; i < TILE * PIECES; i += MMA) {
+            const uint32_t row = i / PIECES, piece = i % PIECES, k = k0 + piece * 8;
+            bf16* to = slot + swizzled(row, piece);
+            if (r0 + row < rows && k < d) {
+                cp_async_16(shared_address(to), unit + size_t(r0 + row) * d + k);
+            } else {
+                *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void fill(uint32_t step) const
+    {
+        if (step < steps) {
+            copy(b_slot(step), (run.first + step / count) * TILE, chunk(step) * CHUNK);
+            if (count > RESIDENT || step < count) {
+                copy(a_slot(step), i0, chunk(step) * CHUNK);
+            }
+        }
+        cp_async_commit();
+    }
+
+    // dots[n] = the fragment of columns 8n to 8n + 7 of <u[i], u[j]>, for the warp's 16 rows. Takes steps from `step` on.
+    __device__ __forceinline__ void tile_of_dots(uint32_t& step, float (&dots)[TILE / 8][4]) const
+    {
+        const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+        for (uint32_t n = 0; n < TILE / 8 * 4; ++n) {
+            dots[n / 4][n % 4] = 0.0f;
+        }
+        for (uint32_t c = 0; c < count; ++c, ++step) {
+            cp_async_wait<0>();  // this thread's part of this step is there,
+            __syncthreads();     // now everyone's is, and everyone has read the slot that is filled next
+            fill(step + 1);
+            const bf16 *own = a_slot(step), *columns = b_slot(step);
+            const uint32_t pieces = min((d - chunk(step) * CHUNK + 15) / 16 * 2, PIECES);
+#pragma unroll 2
+            for (uint32_t piece = 0; piece < pieces; piece += 2) {
+                uint32_t a_part[4], b_part[TILE / 16][4];
+                ldmatrix_x4(a_part, shared_address(own + swizzled(warp * 16 + lane % 16, piece + lane / 16)));
+#pragma unroll
+                for (uint32_t n = 0; n < TILE / 16; ++n) {
+                    const uint32_t row = n * 16 + lane / 16 * 8 + lane % 8;
+                    ldmatrix_x4(b_part[n], shared_address(columns + swizzled(row, piece + lane / 8 % 2)));
+                }
+#pragma unroll
+                for (uint32_t n = 0; n < TILE / 8; ++n) {
+                    mma_16x8x16_bf16(dots[n], a_part, b_part[n / 2][n % 2 * 2], b_part[n / 2][n % 2 * 2 + 1]);
+                }
+            }
+        }
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(MMA)
+nt_xent_fwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                      float* __restrict__ part, float* __restrict__ positive)
+{
+    extern __shared__ __align__(128) bf16 slots[];
+    const Chunks chunks(rows, d, 0, unit, slots);
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t own = chunks.i0 + warp * 16 + lane / 4;  // and 8 further down
+    const float scale = LOG2_E / temperature;
+    const Place place{rows};
+    LogSum lse[2];
+    chunks.fill(0);
+    for (uint32_t step = 0; step < chunks.steps;) {
+        const uint32_t j0 = (chunks.run.first + step / chunks.count) * TILE;
+        float dots[TILE / 8][4];
+        chunks.tile_of_dots(step, dots);
+        const bool special = place.special(chunks.i0, j0);
+#pragma unroll
+        for (uint32_t half = 0; half < 2; ++half) {
+            const uint32_t i = own + half * 8;
+            float s[TILE / 4];
+#pragma unroll
+            for (uint32_t c = 0; c < TILE / 4; ++c) {
+                const float dot = dots[c / 2][half * 2 + c % 2];
+                s[c] = dot * scale;
+                if (special && i < rows) {
+                    const uint32_t j = j0 + c / 2 * 8 + lane % 4 * 2 + c % 2;
+                    if (j == place.partner(i)) {
+                        positive[i] = dot / temperature;
+                    }
+                    s[c] = j == i || j >= rows ? -INFINITY : s[c];
+                }
+            }
+            lse[half].add(s);
+        }
+    }
+#pragma unroll
+    for (uint32_t half = 0; half < 2; ++half) {
+        lse[half].merge_lanes<4>();
+        const uint32_t i = own + half * 8;
+        if (lane % 4 == 0 && i < rows) {
+            part[size_t(blockIdx.y) * rows + i] = lse[half].natural();
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(MMA, 2)
+nt_xent_bwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
+                      const float* __restrict__ lse, float* __restrict__ d_unit)
+{
+    extern __shared__ __align__(128) bf16 slots[];
+    const Chunks chunks(rows, d, blockIdx.z, unit, slots);
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t own = chunks.i0 + warp * 16 + lane / 4;  // and 8 further down
+    const float scale = LOG2_E / temperature;
+    const Place place{rows};
+    const float lse_row[2] = {own < rows ? lse[own] * LOG2_E : 0.0f, own + 8 < rows ? lse[own + 8] * LOG2_E : 0.0f};
+    float sums[CHUNK / 8][4] = {};
+    chunks.fill(0);
+    for (uint32_t step = 0; step < chunks.steps;) {
+        const uint32_t j0 = (chunks.run.first + step / chunks.count) * TILE;
+        float w[TILE / 8][4];  // first the dots
+        chunks.tile_of_dots(step, w);
+        const bool special = place.special(chunks.i0, j0);
+#pragma unroll
+        for (uint32_t n = 0; n < TILE / 8; ++n) {
+            const uint32_t j = j0 + n * 8 + lane % 4 * 2;
+            // Both columns are in or both out: j and the number of rows are even.
+            const float2 column = j < rows ? *reinterpret_cast<const float2*>(lse + j) : make_float2(0.0f, 0.0f);
+            const float lse_column[2] = {column.x * LOG2_E, column.y * LOG2_E};
+#pragma unroll
+            for (uint32_t e = 0; e < 4; ++e) {
+                w[n][e] = weight(w[n][e], scale, lse_row[e / 2], lse_column[e % 2]);
+                if (special) {
+                    const uint32_t i = own + e / 2 * 8;
+                    w[n][e] = j + e % 2 == i || j >= rows ? 0.0f : w[n][e];
+                    w[n][e] -= i < rows && j + e % 2 == place.partner(i) ? 2.0f : 0.0f;
+                }
+            }
+        }
+        const bf16* columns = chunks.b_slot(step - 1);  // chunk `last` of u, rows j
+#pragma unroll
+        for (uint32_t part = 0; part < TILE / 16; ++part) {
+            const float(&left)[4] = w[part * 2], (&right)[4] = w[part * 2 + 1];
+            const uint32_t a_part[4] = {two_bf16(left[0], left[1]), two_bf16(left[2], left[3]),
+                                        two_bf16(right[0], right[1]), two_bf16(right[2], right[3])};
+#pragma unroll
+            for (uint32_t n = 0; n < CHUNK / 16; ++n) {
+                uint32_t b_part[4];
+                load_transposed(b_part, shared_address(columns + swizzled(part * 16 + lane % 16, n * 2 + lane / 16)));
+                mma_16x8x16_bf16(sums[n * 2], a_part, b_part[0], b_part[1]);
+                mma_16x8x16_bf16(sums[n * 2 + 1], a_part, b_part[2], b_part[3]);
+            }
+        }
+    }
+#pragma unroll
+    for (uint32_t n = 0; n < CHUNK / 8; ++n) {
+        const uint32_t k = blockIdx.z * CHUNK + n * 8 + lane % 4 * 2;
+#pragma unroll
+        for (uint32_t half = 0; half < 2; ++half) {
+            const uint32_t i = own + half * 8;
+            if (i < rows && k < d) {
+                float* to = d_unit + (size_t(blockIdx.y) * rows + i) * d + k;
+                *reinterpret_cast<float2*>(to) = make_float2(sums[n][half * 2], sums[n][half * 2 + 1]);
+            }
+        }
+    }
+}
+
+// ---- what follows either rung ---------------------------------------------------------------------------------------
+
+extern "C" __global__ void __launch_bounds__(FINAL_WARPS * 32)
+nt_xent_fwd_f32__finalize(uint32_t rows, uint32_t splits, const float* __restrict__ part,
+                          const float* __restrict__ positive, float* __restrict__ lse, float* __restrict__ loss)
+{
+    __shared__ float shared[FINAL_WARPS];
+    const float sum = sum_of_block<FINAL_WARPS>(rows, shared, [&](uint32_t i) {
+        LogSum all;
+        for (uint32_t split = 0; split < splits; ++split) {
+            all.add<1>({part[size_t(split) * rows + i] * LOG2_E});
+        }
+        // One split is the lse already, and a round trip would cost it two roundings.
+        lse[i] = splits == 1 ? part[i] : all.natural();
+        return lse[i] - positive[i];
+    });
+    if (threadIdx.x == 0) {
+        loss[0] = sum / float(rows);
+    }
+}
+
+template <typename T, bool PACKED>
+__device__ __forceinline__ void apply_row(uint32_t d, uint32_t splits, size_t stride, bool accumulate, float scale,
+                                          float inverse, const T* __restrict__ z, const float* __restrict__ d_unit,
+                                          T* __restrict__ dz)
+{
+    using WarpRow = Row<T, PACKED, 32, APPLY_HELD>;
+    constexpr uint32_t WIDTH = WarpRow::WIDTH;
+    const WarpRow row(z, d, threadIdx.x % 32);
+    const auto gradient = [&](uint32_t at, float(&g)[WIDTH]) {
+#pragma unroll
+        for (uint32_t i = 0; i < WIDTH; ++i) {
+            g[i] = 0.0f;
+        }
+        for (uint32_t split = 0; split < splits; ++split) {
+            const float* from = d_unit + split * stride + at;
+            if constexpr (PACKED) {
+#pragma unroll
+                for (uint32_t i = 0; i < WIDTH; i += 4) {
+                    const float4 four = *reinterpret_cast<const float4*>(from + i);
+                    g[i] += four.x, g[i + 1] += four.y, g[i + 2] += four.z, g[i + 3] += four.w;
+                }
+            } else {
+                g[0] += *from;
+            }
+        }
+    };
+    float held[WarpRow::UNITS][WIDTH], g[WIDTH], along = 0.0f;
+    const auto add = [&](const float(&x)[WIDTH], const float(&g)[WIDTH]) {
+#pragma unroll
+        for (uint32_t i = 0; i < WIDTH; ++i) {
+            along = fmaf(x[i] * inverse, g[i], along);
+        }
+    };
+    row.each_held([&](uint32_t u, uint32_t at, const auto& x) {
+        gradient(at, held[u]);
+        add(x, held[u]);
+    });
+    row.each_beyond([&](uint32_t at, const auto& x) {
+        gradient(at, g);
+        add(x, g);
+    });
+    along = inverse >= 1.0f / EPS ? 0.0f : warp_sum(along);
+    const auto finish = [&](uint32_t at, float(&x)[WIDTH], const float(&g)[WIDTH]) {
+#pragma unroll
+        for (uint32_t i = 0; i < WIDTH; ++i) {
+            x[i] = scale * (g[i] - x[i] * inverse * along) * inverse;
+        }
+        write_wide(dz + at, x, accumulate);
+    };
+    row.each_held([&](uint32_t u, uint32_t at, auto& x) { finish(at, x, held[u]); });
+    row.each_beyond([&](uint32_t at, auto& x) {
+        gradient(at, g);
+        finish(at, x, g);
+    });
+}
+
+template <typename T>
+__device__ __forceinline__ void apply(uint32_t rows, uint32_t d, uint32_t splits, float temperature, bool accumulate,
+                                      const float* __restrict__ d_loss, const T* __restrict__ z,
+                                      const float* __restrict__ inverse, const float* __restrict__ d_unit,
+                                      T* __restrict__ dz)
+{
+    const uint32_t row = blockIdx.x * ROW_WARPS + threadIdx.x / 32;
+    if (row >= rows) {
+        return;
+    }
+    const size_t first = size_t(row) * d, stride = size_t(rows) * d;
+    const float scale = d_loss[0] / (float(rows) * temperature);
+    if (d % PACK<T> == 0) {
+        apply_row<T, true>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
+    } else {
+        apply_row<T, false>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32, 4)
+nt_xent_bwd_f32__apply(uint32_t rows, uint32_t d, uint32_t splits, float temperature, uint32_t accumulate,
+                       const float* __restrict__ d_loss, const float* __restrict__ z, const float* __restrict__ inverse,
+                       const float* __restrict__ d_unit, float* __restrict__ dz)
+{
+    apply(rows, d, splits, temperature, accumulate != 0, d_loss, z, inverse, d_unit, dz);
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_WARPS * 32, 4)
+nt_xent_bwd_bf16__apply(uint32_t rows, uint32_t d, uint32_t splits, float temperature, uint32_t accumulate,
+                        const float* __restrict__ d_loss, const bf16* __restrict__ z, const float* __restrict__ inverse,
+                        const float* __restrict__ d_unit, bf16* __restrict__ dz)
+{
+    apply(rows, d, splits, temperature, accumulate != 0, d_loss, z, inverse, d_unit, dz);
+}
