@@ -36,10 +36,10 @@ __device__ __forceinline__ float warp_cosine(const WarpRow& a, const WarpRow& b,
     return warp_sum(sum);
 }
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ float forward_row(uint32_t d, const T* __restrict__ p, const T* __restrict__ z)
 {
-    const Row<T, PACKED, 32, HELD> a(p, d, threadIdx.x % 32), b(z, d, threadIdx.x % 32);
+    const Row<T, WIDTH, 32, HELD> a(p, d, threadIdx.x % 32), b(z, d, threadIdx.x % 32);
     return warp_cosine(a, b, 1.0f / at_least(warp_length(a), EPS), 1.0f / at_least(warp_length(b), EPS));
 }
 
@@ -52,8 +52,8 @@ __device__ __forceinline__ void forward(uint32_t n, uint32_t d, const T* __restr
         return;
     }
     const size_t first = size_t(row) * d;
-    const float cos = d % PACK<T> == 0 ? forward_row<T, true>(d, p + first, z + first)
-                                       : forward_row<T, false>(d, p + first, z + first);
+    const float cos = d % PACK<T> == 0 ? forward_row<T, PACK<T>>(d, p + first, z + first)
+                                       : forward_row<T, 1>(d, p + first, z + first);
     if (threadIdx.x % 32 == 0) {
         cosine[row] = cos;
     }
@@ -83,11 +83,11 @@ cosine_loss_fwd_f32__finalize(uint32_t n, const float* __restrict__ cosine, floa
     }
 }
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void backward_row(uint32_t d, bool accumulate, float upstream, const T* __restrict__ a_row,
                                              const T* __restrict__ b_row, T* __restrict__ da)
 {
-    using WarpRow = Row<T, PACKED, 32, HELD>;
+    using WarpRow = Row<T, WIDTH, 32, HELD>;
     const WarpRow a(a_row, d, threadIdx.x % 32), b(b_row, d, threadIdx.x % 32);
     const float length = warp_length(a), a_scale = 1.0f / at_least(length, EPS);
     const float b_scale = 1.0f / at_least(warp_length(b), EPS);
@@ -95,7 +95,7 @@ __device__ __forceinline__ void backward_row(uint32_t d, bool accumulate, float 
     const float along = length <= EPS ? 0.0f : cos, scale = upstream * a_scale;
     a.each_with(b, [&](uint32_t at, auto& a, const auto& b) {
 #pragma unroll
-        for (uint32_t i = 0; i < WarpRow::WIDTH; ++i) {
+        for (uint32_t i = 0; i < WIDTH; ++i) {
             a[i] = scale * (b[i] * b_scale - along * (a[i] * a_scale));
         }
         write_wide(da + at, a, accumulate);
@@ -113,9 +113,9 @@ __device__ __forceinline__ void backward(uint32_t n, uint32_t d, bool accumulate
     const size_t first = size_t(row) * d;
     const float upstream = -d_loss[0] / float(n);
     if (d % PACK<T> == 0) {
-        backward_row<T, true>(d, accumulate, upstream, a + first, b + first, da + first);
+        backward_row<T, PACK<T>>(d, accumulate, upstream, a + first, b + first, da + first);
     } else {
-        backward_row<T, false>(d, accumulate, upstream, a + first, b + first, da + first);
+        backward_row<T, 1>(d, accumulate, upstream, a + first, b + first, da + first);
     }
 }
 

@@ -17,10 +17,10 @@
 constexpr uint32_t WARPS = 4;
 constexpr uint32_t HELD = 8;  // 16-byte packs of a lane
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void forward_row(uint32_t d, float eps, const T* __restrict__ x, T* __restrict__ y)
 {
-    const Row<T, PACKED, 32, HELD> row(x, d, threadIdx.x % 32);
+    const Row<T, WIDTH, 32, HELD> row(x, d, threadIdx.x % 32);
     const float scale = 1.0f / at_least(warp_length(row), eps);
     row.each([&](uint32_t at, auto& x) {
         for (float& v : x) {
@@ -39,9 +39,9 @@ __device__ __forceinline__ void forward(uint32_t n, uint32_t d, float eps, const
     }
     const size_t first = size_t(row) * d;
     if (d % PACK<T> == 0) {
-        forward_row<T, true>(d, eps, x + first, y + first);
+        forward_row<T, PACK<T>>(d, eps, x + first, y + first);
     } else {
-        forward_row<T, false>(d, eps, x + first, y + first);
+        forward_row<T, 1>(d, eps, x + first, y + first);
     }
 }
 
@@ -57,24 +57,24 @@ l2_normalize_fwd_bf16(uint32_t n, uint32_t d, float eps, const bf16* __restrict_
     forward(n, d, eps, x, y);
 }
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void backward_row(uint32_t d, float eps, bool accumulate, const T* __restrict__ dy,
                                              const T* __restrict__ x, T* __restrict__ dx)
 {
-    using WarpRow = Row<T, PACKED, 32, HELD>;
+    using WarpRow = Row<T, WIDTH, 32, HELD>;
     const WarpRow row(x, d, threadIdx.x % 32), gradient(dy, d, threadIdx.x % 32);
     const float length = warp_length(row), scale = 1.0f / at_least(length, eps);
     float along = 0.0f;
     row.each_with(gradient, [&](uint32_t, const auto& x, const auto& g) {
 #pragma unroll
-        for (uint32_t i = 0; i < WarpRow::WIDTH; ++i) {
+        for (uint32_t i = 0; i < WIDTH; ++i) {
             along = fmaf(x[i] * scale, g[i], along);
         }
     });
     along = length <= eps ? 0.0f : warp_sum(along);
     row.each_with(gradient, [&](uint32_t at, auto& x, const auto& g) {
 #pragma unroll
-        for (uint32_t i = 0; i < WarpRow::WIDTH; ++i) {
+        for (uint32_t i = 0; i < WIDTH; ++i) {
             x[i] = (g[i] - x[i] * scale * along) * scale;
         }
         write_wide(dx + at, x, accumulate);
@@ -91,9 +91,9 @@ __device__ __forceinline__ void backward(uint32_t n, uint32_t d, float eps, bool
     }
     const size_t first = size_t(row) * d;
     if (d % PACK<T> == 0) {
-        backward_row<T, true>(d, eps, accumulate, dy + first, x + first, dx + first);
+        backward_row<T, PACK<T>>(d, eps, accumulate, dy + first, x + first, dx + first);
     } else {
-        backward_row<T, false>(d, eps, accumulate, dy + first, x + first, dx + first);
+        backward_row<T, 1>(d, eps, accumulate, dy + first, x + first, dx + first);
     }
 }
 

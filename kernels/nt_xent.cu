@@ -23,9 +23,10 @@
 //                        ceil(D / 128); beyond, they are fetched again with every tile, slots = 2.
 //             finalize   block 1024, grid 1: a thread owns a row, and merges its splits in order.
 //             apply      a warp owns a row, and adds its splits in order. Block 128, grid ceil(2N / 4).
-// Shape     2N even, 4 up to 2^20; D >= 1; T > 0; 1 <= S <= tiles. mma: D % 8 = 0. The host rejects anything else, and picks
-//           mma for bf16 where D allows, tiled otherwise, S = min(tiles, ceil(256 / (tiles chunks))), so that few rows fill
-//           a GPU too, and d_unit holds at most max(2N, 16448) D floats a chunk of 128.
+// Shape     2N even, 4 up to 2^20; D >= 1; T > 0; 1 <= S <= tiles, the same in fwd and its finalize, in bwd and its apply.
+//           mma: D % 8 = 0. The host rejects anything else, and picks mma for bf16 where D allows, tiled otherwise, with
+//           S = min(tiles, ceil(256 / (tiles chunks))), where chunks is ceil(D / 128) for bwd and 1 for fwd: so few rows
+//           fill a GPU too, and S 2N is at most 2N + 16384.
 // Cost      With M = 2N: fwd 2 M^2 D FLOPs and M^2 exp; bwd 2 M^2 D ceil(D / 128) + 2 M^2 D and twice as many exp a chunk:
 //           4 M^2 D at D = 128, 6 M^2 D at 256, 34 M^2 D at 2048. Making s again for each chunk costs that and keeps the sums
 //           in registers. Bytes: inputs and outputs once, u M / 64 times from L2. The limit at M in the thousands: tensor
@@ -43,7 +44,7 @@ constexpr float EPS = 1e-12f;
 constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 constexpr uint32_t ROW_WARPS = 4;  // of entries where a warp owns a row
 constexpr uint32_t HELD = 8;       // 16-byte packs of a lane there
-constexpr uint32_t APPLY_HELD = 4;  // and in apply, which holds the gradient too
+constexpr uint32_t APPLY_HELD = 4;  // accesses of 4 elements in apply, which holds the gradient too
 constexpr uint32_t TILE = 64, CHUNK = 128;
 constexpr uint32_t FINAL_WARPS = 32;
 
@@ -124,10 +125,10 @@ __device__ __forceinline__ Run columns_of_block(uint32_t rows)
 
 // ---- normalize ------------------------------------------------------------------------------------------------------
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void normalize_row(uint32_t d, const T* __restrict__ z, T* __restrict__ unit, float* inverse)
 {
-    const Row<T, PACKED, 32, HELD> row(z, d, threadIdx.x % 32);
+    const Row<T, WIDTH, 32, HELD> row(z, d, threadIdx.x % 32);
     const float scale = 1.0f / at_least(warp_length(row), EPS);
     row.each([&](uint32_t at, auto& x) {
         for (float& v : x) {
@@ -150,9 +151,9 @@ __device__ __forceinline__ void normalize(uint32_t rows, uint32_t d, const T* __
     }
     const size_t first = size_t(row) * d;
     if (d % PACK<T> == 0) {
-        normalize_row<T, true>(d, z + first, unit + first, inverse + row);
+        normalize_row<T, PACK<T>>(d, z + first, unit + first, inverse + row);
     } else {
-        normalize_row<T, false>(d, z + first, unit + first, inverse + row);
+        normalize_row<T, 1>(d, z + first, unit + first, inverse + row);
     }
 }
 
@@ -438,7 +439,7 @@ __device__ __forceinline__ void backward_tiled(uint32_t rows, uint32_t d, float 
                     w[r] -= i < rows && j == place.partner(i) ? 2.0f : 0.0f;
                 }
             }
-            // Others may still read the weights of the tile before only until the barriers in tile_of_dots.
+            // The barriers in tile_of_dots came after the last read of the weights before these.
             *reinterpret_cast<float4*>(shared.w + across(x * 4 + c, y * 4)) = make_float4(w[0], w[1], w[2], w[3]);
         }
         for (uint32_t first = 0; first < TILE; first += SLICE) {
@@ -507,15 +508,20 @@ nt_xent_bwd_bf16__tiled(uint32_t rows, uint32_t d, float temperature, const bf16
 
 constexpr uint32_t MMA = 128;
 constexpr uint32_t PIECES = CHUNK / 8;  // of 16 bytes, in a chunk's row
-constexpr uint32_t SLOT = TILE * CHUNK;
+constexpr uint32_t SLOT = TILE * CHUNK * sizeof(bf16);  // bytes
 constexpr uint32_t RESIDENT = 4;  // chunks of the block's own rows that shared memory has room for
 static_assert(MMA / 32 * 16 == TILE, "a warp owns 16 rows");
-static_assert(TILE * PIECES % MMA == 0, "threads share the copies evenly");
+static_assert(MMA % PIECES == 0 && MMA / PIECES % 8 == 0, "a thread's copies lie alike in the swizzle");
 
-// Where piece `piece` of row `row` of a chunk lies: 8 rows of one piece fall on 8 different groups of 4 banks.
+// At what byte of its slot piece `piece` of row `row` lies: 8 rows of one piece fall on 8 different groups of 4 banks.
 __device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t piece)
 {
-    return (row * PIECES + (piece ^ (row % 8))) * 8;
+    return (row * PIECES + (piece ^ (row % 8))) * 16;
+}
+
+__device__ __forceinline__ void store_zeros_16(uint32_t to_shared)
+{
+    asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to_shared), "r"(0) : "memory");
 }
 
 // ldmatrix_x4 of matrices stored k-major: lane l gets rows 2 (l % 4) and the next of column l / 4.
@@ -539,35 +545,36 @@ struct Chunks {
     uint32_t rows, d, i0, count, last, steps;
     Run run;
     const bf16* unit;
-    bf16 *a, *b;  // slots: of the block's own rows, and two of its columns
+    uint32_t a, b;  // shared addresses of the slots for the block's own rows, and of two for its columns
 
-    __device__ __forceinline__ Chunks(uint32_t rows, uint32_t d, uint32_t last, const bf16* unit, bf16* shared)
+    __device__ __forceinline__ Chunks(uint32_t rows, uint32_t d, uint32_t last, const bf16* unit, const bf16* shared)
         : rows(rows), d(d), i0(blockIdx.x * TILE), count((d + CHUNK - 1) / CHUNK), last(last), run(columns_of_block(rows)),
           unit(unit)
     {
         steps = (run.end - run.first) * count;
-        a = shared;
-        b = shared + (count <= RESIDENT ? count : 2) * SLOT;
+        a = shared_address(shared);
+        b = a + (count <= RESIDENT ? count : 2) * SLOT;
     }
 
     __device__ __forceinline__ uint32_t chunk(uint32_t step) const { return (step + last + 1) % count; }
-    __device__ __forceinline__ bf16* a_slot(uint32_t step) const
+    __device__ __forceinline__ uint32_t a_slot(uint32_t step) const
     {
         return a + (count <= RESIDENT ? step % count : step % 2) * SLOT;
     }
-    __device__ __forceinline__ bf16* b_slot(uint32_t step) const { return b + step % 2 * SLOT; }
+    __device__ __forceinline__ uint32_t b_slot(uint32_t step) const { return b + step % 2 * SLOT; }
 
     // Starts this thread's share of copying; zeros beyond the matrix.
-    __device__ __forceinline__ void copy(bf16* slot, uint32_t r0, uint32_t k0) const
+    __device__ __forceinline__ void copy(uint32_t slot, uint32_t r0, uint32_t k0) const
     {
+        const uint32_t row = r0 + threadIdx.x / PIECES, piece = threadIdx.x % PIECES, k = k0 + piece * 8;
+        const bf16* from = unit + size_t(row) * d + k;
+        const uint32_t to = slot + swizzled(threadIdx.x / PIECES, piece);
 #pragma unroll
-        for (uint32_t i = threadIdx.x; i < TILE * PIECES; i += MMA) {
-            const uint32_t row = i / PIECES, piece = i % PIECES, k = k0 + piece * 8;
-            bf16* to = slot + swizzled(row, piece);
-            if (r0 + row < rows && k < d) {
-                cp_async_16(shared_address(to), unit + size_t(r0 + row) * d + k);
+        for (uint32_t r = 0; r < TILE; r += MMA / PIECES) {
+            if (row + r < rows && k < d) {
+                cp_async_16(to + r * PIECES * 16, from + size_t(r) * d);
             } else {
-                *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+                store_zeros_16(to + r * PIECES * 16);
             }
         }
     }
@@ -595,16 +602,16 @@ struct Chunks {
             cp_async_wait<0>();  // this thread's part of this step is there,
             __syncthreads();     // now everyone's is, and everyone has read the slot that is filled next
             fill(step + 1);
-            const bf16 *own = a_slot(step), *columns = b_slot(step);
+            const uint32_t own = a_slot(step), columns = b_slot(step);
             const uint32_t pieces = min((d - chunk(step) * CHUNK + 15) / 16 * 2, PIECES);
 #pragma unroll 2
             for (uint32_t piece = 0; piece < pieces; piece += 2) {
                 uint32_t a_part[4], b_part[TILE / 16][4];
-                ldmatrix_x4(a_part, shared_address(own + swizzled(warp * 16 + lane % 16, piece + lane / 16)));
+                ldmatrix_x4(a_part, own + swizzled(warp * 16 + lane % 16, piece + lane / 16));
 #pragma unroll
                 for (uint32_t n = 0; n < TILE / 16; ++n) {
                     const uint32_t row = n * 16 + lane / 16 * 8 + lane % 8;
-                    ldmatrix_x4(b_part[n], shared_address(columns + swizzled(row, piece + lane / 8 % 2)));
+                    ldmatrix_x4(b_part[n], columns + swizzled(row, piece + lane / 8 % 2));
                 }
 #pragma unroll
                 for (uint32_t n = 0; n < TILE / 8; ++n) {
@@ -661,7 +668,7 @@ nt_xent_fwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(MMA, 2)
+extern "C" __global__ void __launch_bounds__(MMA, 3)
 nt_xent_bwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* __restrict__ unit,
                       const float* __restrict__ lse, float* __restrict__ d_unit)
 {
@@ -678,7 +685,6 @@ nt_xent_bwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* 
         const uint32_t j0 = (chunks.run.first + step / chunks.count) * TILE;
         float w[TILE / 8][4];  // first the dots
         chunks.tile_of_dots(step, w);
-        const bool special = place.special(chunks.i0, j0);
 #pragma unroll
         for (uint32_t n = 0; n < TILE / 8; ++n) {
             const uint32_t j = j0 + n * 8 + lane % 4 * 2;
@@ -688,14 +694,18 @@ nt_xent_bwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* 
 #pragma unroll
             for (uint32_t e = 0; e < 4; ++e) {
                 w[n][e] = weight(w[n][e], scale, lse_row[e / 2], lse_column[e % 2]);
-                if (special) {
-                    const uint32_t i = own + e / 2 * 8;
-                    w[n][e] = j + e % 2 == i || j >= rows ? 0.0f : w[n][e];
-                    w[n][e] -= i < rows && j + e % 2 == place.partner(i) ? 2.0f : 0.0f;
-                }
             }
         }
-        const bf16* columns = chunks.b_slot(step - 1);  // chunk `last` of u, rows j
+        if (place.special(chunks.i0, j0)) {
+#pragma unroll
+            for (uint32_t n = 0; n < TILE / 2; ++n) {
+                const uint32_t i = own + n / 2 % 2 * 8, j = j0 + n / 4 * 8 + lane % 4 * 2 + n % 2;
+                float& it = w[n / 4][n % 4];
+                it = j == i || j >= rows ? 0.0f : it;
+                it -= i < rows && j == place.partner(i) ? 2.0f : 0.0f;
+            }
+        }
+        const uint32_t columns = chunks.b_slot(step - 1);  // chunk `last` of u, rows j
 #pragma unroll
         for (uint32_t part = 0; part < TILE / 16; ++part) {
             const float(&left)[4] = w[part * 2], (&right)[4] = w[part * 2 + 1];
@@ -704,7 +714,7 @@ nt_xent_bwd_bf16__mma(uint32_t rows, uint32_t d, float temperature, const bf16* 
 #pragma unroll
             for (uint32_t n = 0; n < CHUNK / 16; ++n) {
                 uint32_t b_part[4];
-                load_transposed(b_part, shared_address(columns + swizzled(part * 16 + lane % 16, n * 2 + lane / 16)));
+                load_transposed(b_part, columns + swizzled(part * 16 + lane % 16, n * 2 + lane / 16));
                 mma_16x8x16_bf16(sums[n * 2], a_part, b_part[0], b_part[1]);
                 mma_16x8x16_bf16(sums[n * 2 + 1], a_part, b_part[2], b_part[3]);
             }
@@ -745,13 +755,12 @@ nt_xent_fwd_f32__finalize(uint32_t rows, uint32_t splits, const float* __restric
     }
 }
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void apply_row(uint32_t d, uint32_t splits, size_t stride, bool accumulate, float scale,
                                           float inverse, const T* __restrict__ z, const float* __restrict__ d_unit,
                                           T* __restrict__ dz)
 {
-    using WarpRow = Row<T, PACKED, 32, APPLY_HELD>;
-    constexpr uint32_t WIDTH = WarpRow::WIDTH;
+    using WarpRow = Row<T, WIDTH, 32, APPLY_HELD>;
     const WarpRow row(z, d, threadIdx.x % 32);
     const auto gradient = [&](uint32_t at, float(&g)[WIDTH]) {
 #pragma unroll
@@ -759,15 +768,11 @@ __device__ __forceinline__ void apply_row(uint32_t d, uint32_t splits, size_t st
             g[i] = 0.0f;
         }
         for (uint32_t split = 0; split < splits; ++split) {
-            const float* from = d_unit + split * stride + at;
-            if constexpr (PACKED) {
+            float more[WIDTH];
+            load_wide(more, d_unit + split * stride + at);
 #pragma unroll
-                for (uint32_t i = 0; i < WIDTH; i += 4) {
-                    const float4 four = *reinterpret_cast<const float4*>(from + i);
-                    g[i] += four.x, g[i + 1] += four.y, g[i + 2] += four.z, g[i + 3] += four.w;
-                }
-            } else {
-                g[0] += *from;
+            for (uint32_t i = 0; i < WIDTH; ++i) {
+                g[i] += more[i];
             }
         }
     };
@@ -813,10 +818,10 @@ __device__ __forceinline__ void apply(uint32_t rows, uint32_t d, uint32_t splits
     }
     const size_t first = size_t(row) * d, stride = size_t(rows) * d;
     const float scale = d_loss[0] / (float(rows) * temperature);
-    if (d % PACK<T> == 0) {
-        apply_row<T, true>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
+    if (d % 4 == 0) {
+        apply_row<T, 4>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
     } else {
-        apply_row<T, false>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
+        apply_row<T, 1>(d, splits, stride, accumulate, scale, inverse[row], z + first, d_unit + first, dz + first);
     }
 }
 

@@ -23,8 +23,8 @@ constexpr uint32_t BLOCK = WARPS * 32;
 constexpr uint32_t HELD = 4;  // 16-byte packs of a thread
 constexpr uint32_t FINAL_WARPS = 8;
 
-template <typename T, bool PACKED>
-using BlockRow = Row<T, PACKED, BLOCK, HELD>;
+template <typename T, uint32_t WIDTH>
+using BlockRow = Row<T, WIDTH, BLOCK, HELD>;
 
 // Every thread gets the lse of the row that the block holds.
 template <typename HeldRow>
@@ -61,8 +61,8 @@ __device__ __forceinline__ void forward(uint32_t c, const T* __restrict__ logits
 {
     __shared__ float shared[WARPS];
     const T* row = logits + size_t(blockIdx.x) * c;
-    const float lse = c % PACK<T> == 0 ? block_lse(BlockRow<T, true>(row, c, threadIdx.x), shared)
-                                       : block_lse(BlockRow<T, false>(row, c, threadIdx.x), shared);
+    const float lse = c % PACK<T> == 0 ? block_lse(BlockRow<T, PACK<T>>(row, c, threadIdx.x), shared)
+                                       : block_lse(BlockRow<T, 1>(row, c, threadIdx.x), shared);
     if (threadIdx.x == 0) {
         const int64_t label = labels[blockIdx.x];
         row_loss[blockIdx.x] = is_class(label, c) ? lse - to_float(row[label]) : NAN;
@@ -127,16 +127,16 @@ softmax_cross_entropy_fwd_f32__finalize(uint32_t n, const float* __restrict__ ro
     }
 }
 
-template <typename T, bool PACKED>
+template <typename T, uint32_t WIDTH>
 __device__ __forceinline__ void backward_row(uint32_t c, bool accumulate, float scale, const T* __restrict__ logits,
                                              int64_t label, T* __restrict__ d_logits)
 {
     __shared__ float shared[WARPS];
-    const BlockRow<T, PACKED> row(logits, c, threadIdx.x);
+    const BlockRow<T, WIDTH> row(logits, c, threadIdx.x);
     const float lse = block_lse(row, shared);
     row.each([&](uint32_t at, auto& x) {
 #pragma unroll
-        for (uint32_t i = 0; i < BlockRow<T, PACKED>::WIDTH; ++i) {
+        for (uint32_t i = 0; i < WIDTH; ++i) {
             x[i] = scale * (expf(x[i] - lse) - (int64_t(at + i) == label ? 1.0f : 0.0f));
         }
         write_wide(d_logits + at, x, accumulate);
@@ -152,9 +152,9 @@ __device__ __forceinline__ void backward(uint32_t n, uint32_t c, bool accumulate
     const float scale = d_loss[0] / float(n);
     const int64_t label = labels[blockIdx.x];
     if (c % PACK<T> == 0) {
-        backward_row<T, true>(c, accumulate, scale, logits + first, label, d_logits + first);
+        backward_row<T, PACK<T>>(c, accumulate, scale, logits + first, label, d_logits + first);
     } else {
-        backward_row<T, false>(c, accumulate, scale, logits + first, label, d_logits + first);
+        backward_row<T, 1>(c, accumulate, scale, logits + first, label, d_logits + first);
     }
 }
 

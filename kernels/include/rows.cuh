@@ -7,49 +7,49 @@
 #include "element.cuh"
 #include "reduce.cuh"
 
-// WIDTH elements side by side, moved at once: a pack, or 1 where rows are no multiple of 16 bytes.
+// WIDTH elements side by side, moved at once: up to 16 bytes, and 1 element where rows are no multiple of more.
+template <typename T, uint32_t WIDTH>
+struct alignas(WIDTH * sizeof(T)) Wide {
+    static_assert(WIDTH * sizeof(T) <= 16 && (WIDTH & (WIDTH - 1)) == 0, "what one access moves");
+    T element[WIDTH];
+};
+
 template <uint32_t WIDTH, typename T>
 __device__ __forceinline__ void load_wide(float (&x)[WIDTH], const T* from)
 {
-    static_assert(WIDTH == 1 || WIDTH == PACK<T>, "one element or a pack");
-    if constexpr (WIDTH == 1) {
-        x[0] = to_float(*from);
-    } else {
-        load_pack(x, from);
+    const Wide<T, WIDTH> wide = *reinterpret_cast<const Wide<T, WIDTH>*>(from);
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH; ++i) {
+        x[i] = to_float(wide.element[i]);
     }
 }
 
 template <uint32_t WIDTH, typename T>
-__device__ __forceinline__ void write_wide(T* to, float (&x)[WIDTH], bool accumulate)
+__device__ __forceinline__ void write_wide(T* to, const float (&x)[WIDTH], bool accumulate)
 {
+    float there[WIDTH] = {};
     if (accumulate) {
-        float there[WIDTH];
         load_wide(there, to);
+    }
+    Wide<T, WIDTH> wide;
 #pragma unroll
-        for (uint32_t i = 0; i < WIDTH; ++i) {
-            x[i] += there[i];
-        }
+    for (uint32_t i = 0; i < WIDTH; ++i) {
+        wide.element[i] = from_float<T>(accumulate ? there[i] + x[i] : x[i]);
     }
-    if constexpr (WIDTH == 1) {
-        *to = from_float<T>(x[0]);
-    } else {
-        store_pack(to, x);
-    }
+    *reinterpret_cast<Wide<T, WIDTH>*>(to) = wide;
 }
 
-// A row of d elements, read by THREADS threads of which this is number t. Its first THREADS * HELD * 16 bytes are read
-// once and stay in registers; what is beyond is read again on each walk.
-template <typename T, bool PACKED, uint32_t THREADS, uint32_t HELD>
+// A row of d elements, read by THREADS threads of which this is number t, WIDTH elements at a time; d is a multiple of
+// WIDTH. Each thread reads its first HELD times once and keeps them in registers (4 HELD times if WIDTH is 1); what is
+// beyond, it reads again on each walk.
+template <typename T, uint32_t WIDTH_, uint32_t THREADS, uint32_t HELD>
 struct Row {
-    static constexpr uint32_t WIDTH = PACKED ? PACK<T> : 1;
-    static constexpr uint32_t UNITS = PACKED ? HELD : HELD * 4;  // without packs an element takes a register
-    struct alignas(WIDTH * sizeof(T)) Unit {
-        T element[WIDTH];
-    };
+    static constexpr uint32_t WIDTH = WIDTH_;
+    static constexpr uint32_t UNITS = WIDTH == 1 ? HELD * 4 : HELD;
 
     const T* from;
     uint32_t d, t;
-    Unit held[UNITS];
+    Wide<T, WIDTH> held[UNITS];
 
     __device__ __forceinline__ Row(const T* row, uint32_t d, uint32_t t) : from(row), d(d), t(t)
     {
@@ -57,7 +57,7 @@ struct Row {
         for (uint32_t u = 0; u < UNITS; ++u) {
             const uint32_t at = (u * THREADS + t) * WIDTH;
             if (at < d) {
-                held[u] = *reinterpret_cast<const Unit*>(from + at);
+                held[u] = *reinterpret_cast<const Wide<T, WIDTH>*>(from + at);
             }
         }
     }
