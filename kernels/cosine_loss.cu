@@ -1,18 +1,18 @@
-// loss = -(1/N) sum over n of cos[n], cos = <p, z> / (|p| |z|), lengths taken as 1e-12 where shorter. Backward for either
-// input, a, with the other, b: da[n] = -(d_loss / N) (b / |b| - cos a / |a|) / |a|; where a is shorter than 1e-12 its
-// length is a constant and the term with cos drops out.
+// loss = -(1/N) sum over n of cos[n], cos = <p, z> / (|p| |z|), lengths taken as 1e-12 where shorter. Backward for
+// either input, a, with the other, b: da[n] = -(d_loss / N) (b / |b| - cos a / |a|) / |a|; where a is shorter than
+// 1e-12 its length is a constant and the term with cos drops out.
 //
-// Memory    p[N,D], z[N,D] (a, b) in the entry's type, row-major, read; 16-byte accesses if D is a multiple of 4 (f32) or
-//           8 (bf16). cosine[N] f32, workspace: fwd overwrites it, finalize reads it. loss[1] f32 overwritten, d_loss[1]
-//           f32 read. da[N,D] in the entry's type overwritten, or added to if `accumulate`. Nothing is saved for backward:
-//           it reads both rows anyway and works the lengths out again.
+// Memory    p[N,D], z[N,D] (a, b) in the entry's type, row-major, read; 16-byte accesses if D is a multiple of 4 (f32)
+//           or 8 (bf16). cosine[N] f32, workspace: fwd overwrites it, finalize reads it. loss[1] f32 overwritten,
+//           d_loss[1] f32 read. da[N,D] in the entry's type overwritten, or added to if `accumulate`. Nothing is saved
+//           for backward: it reads both rows anyway and works the lengths out again.
 // Work      A warp owns a row of both and holds 4 KiB of each in registers. fwd and bwd: block 128, grid ceil(N / 4).
 //           finalize: block 256, grid 1.
 // Shape     Any N, D >= 1.
-// Cost      fwd 6 N D, bwd 12 N D FLOPs; bytes fwd p + z, bwd a + b + da (+ da): memory bandwidth is the limit. Share of
-//           it: not yet measured.
-// Numbers   f32, fixed order. The products of unit elements are summed, so long rows do not overflow: error of a cosine at
-//           most about D / 32 + 8 half ulp of 1. bf16 adds its rounding of da.
+// Cost      fwd 6 N D, bwd 12 N D FLOPs; bytes fwd p + z, bwd a + b + da (+ da): memory bandwidth is the limit. Share
+//           of it: not yet measured.
+// Numbers   f32, fixed order. The products of unit elements are summed, so long rows do not overflow: error of a cosine
+//           at most about D / 32 + 8 half ulp of 1. bf16 adds its rounding of da.
 // Lost      Nothing tried yet. There is one rung: this is the obvious way.
 
 #include "rows.cuh"

@@ -1,15 +1,15 @@
-// y[n][k] = x[n][k] / |x[n]|, the length taken as eps where shorter; backward dx = (dy - y <y, dy>) / |x|, and dx = dy / eps
+// y[n][k] = x[n][k] / |x[n]|, the length taken as eps where shorter. Backward: dx = (dy - y <y, dy>) / |x|, and dy / eps
 // in the rows shorter than eps, where the divisor is constant.
 //
-// Memory    x[N,D], y[N,D], dy[N,D], dx[N,D] in the entry's type, row-major. x, dy read; y overwritten; dx overwritten, or
-//           added to if `accumulate`. 16-byte accesses if D is a multiple of 4 (f32) or 8 (bf16), else by element.
-// Work      A warp owns a row and holds it in registers, 4 KiB of it (in f32, 1024 elements); longer rows are read again
-//           for what is beyond. Block 128, grid ceil(N / 4).
+// Memory    x[N,D], y[N,D], dy[N,D], dx[N,D] in the entry's type, row-major. x, dy read; y overwritten; dx overwritten,
+//           or added to if `accumulate`. 16-byte accesses if D is a multiple of 4 (f32) or 8 (bf16), else by element.
+// Work      A warp owns a row and holds it in registers, 4 KiB of it (in f32, 1024 elements); longer rows are read
+//           again for what is beyond. Block 128, grid ceil(N / 4).
 // Shape     Any N, D >= 1; eps >= 0.
-// Cost      fwd 3 N D, bwd 6 N D FLOPs; bytes fwd x + y, bwd x + dy + dx (+ dx): memory bandwidth is the limit. Share of
-//           it: not yet measured.
-// Numbers   f32; lengths from scaled sums, right from 1e-34 to 1e38. A lane's sum is in order, lanes by halving: at most
-//           D / 32 + 5 half ulp of the square. bf16 adds its rounding of the result.
+// Cost      fwd 3 N D, bwd 6 N D FLOPs; bytes fwd x + y, bwd x + dy + dx (+ dx): memory bandwidth is the limit. Share
+//           of it: not yet measured.
+// Numbers   f32; lengths from scaled sums, right from 1e-34 to 1e38. A lane's sum is in order, lanes by halving: at
+//           most D / 32 + 5 half ulp of the square. bf16 adds its rounding of the result.
 // Lost      Nothing tried yet. There is one rung: this is the obvious way.
 
 #include "rows.cuh"

@@ -1,41 +1,48 @@
-// loss = (1/2N) sum over i of (lse[i] - s[i][p(i)]), s[i][j] = <u[i], u[j]> / T, u[i] = z[i] / |z[i]| (1e-12 where shorter),
-// lse[i] = log sum over j /= i of exp s[i][j], p(i) = i + N or i - N. Backward:
-// du[i] = (d_loss / 2NT) sum over j /= i of w[i][j] u[j], w[i][j] = exp(s[i][j] - lse[i]) + exp(s[i][j] - lse[j]) - 2 [j = p(i)],
-// dz[i] = (du[i] - u[i] <u[i], du[i]>) / |z[i]|, without the second term where z[i] is shorter than 1e-12.
+// loss    = (1/2N) sum over i of (lse[i] - s[i][p(i)]), where p(i) = i + N or i - N
+// s[i][j] = <u[i], u[j]> / T, u[i] = z[i] / |z[i]|, lengths taken as 1e-12 where shorter
+// lse[i]  = log sum over j /= i of exp s[i][j]
+// du[i]   = (d_loss / 2NT) sum over j /= i of w[i][j] u[j]
+// w[i][j] = exp(s[i][j] - lse[i]) + exp(s[i][j] - lse[j]) - 2 [j = p(i)]
+// dz[i]   = (du[i] - u[i] <u[i], du[i]>) / |z[i]|, without the second term where z[i] is shorter than 1e-12
+//
 // The 2N x 2N matrix never lies in memory: tiles of it are made, folded, and made again for backward.
 //
 // Memory    z[2N,D], unit[2N,D], dz[2N,D] in the entry's type, row-major; everything else f32. With S splits:
 //             normalize      z read; workspaces unit[2N,D] (in bf16: rounded) and inverse[2N] = 1 / |z[i]| overwritten.
-//             fwd            unit read; workspaces part[S,2N] (lse over a split's columns) and positive[2N] overwritten.
+//             fwd            unit read; workspaces part[S,2N] (lse over a split's columns) and positive[2N]
+//                            overwritten.
 //             fwd finalize   part, positive read; lse[2N] and loss[1] overwritten.
 //             bwd            unit, lse read; workspace d_unit[S,2N,D] (sum of w u over a split's columns) overwritten.
 //             bwd apply      d_loss[1], z, inverse, d_unit read; dz overwritten, or added to if `accumulate`.
-// Work      A tile is 64x64 of s. A block owns 64 rows (x), every tile in a run of ceil(tiles / S) columns of tiles (y) and,
-//           going backward, 128 columns of u, a chunk (z), for which it makes the tiles anew.
+// Work      A tile is 64x64 of s. A block owns 64 rows (x), every tile in a run of ceil(tiles / S) columns of tiles (y)
+//           and, going backward, 128 columns of u, a chunk (z), for which it makes the tiles anew.
 //             normalize  a warp owns a row. Block 128, grid ceil(2N / 4).
 //             __direct   a warp owns a row, all columns one after the other; S = 1. Block 128, grid ceil(2N / 4).
-//             __tiled    CUDA cores. Block 256: a thread owns 4x4 of s, and 4x8 of d_unit. 32 columns of u at a time lie in
-//                        shared memory, k-major; the weights go through shared memory from the first product to the second.
-//                        Grid (tiles, S), bwd (tiles, S, ceil(D / 128)), tiles = ceil(2N / 64).
-//             __mma      tensor cores. Block 128, same grids: a warp owns 16 rows, so weights pass from the accumulators of
-//                        the first product to the operand of the second in registers. Chunks come by cp.async, one ahead.
-//                        Dynamic shared memory (slots + 2) 16 KiB: up to 4 chunks (D <= 512) the rows stay, slots =
-//                        ceil(D / 128); beyond, they are fetched again with every tile, slots = 2.
+//             __tiled    CUDA cores. Block 256: a thread owns 4x4 of s, and 4x8 of d_unit. 32 columns of u at a time
+//                        lie in shared memory, k-major; the weights go through shared memory from the first product to
+//                        the second. Grid (tiles, S), bwd (tiles, S, ceil(D / 128)), tiles = ceil(2N / 64).
+//             __mma      tensor cores. Block 128, same grids: a warp owns 16 rows, so weights pass from the
+//                        accumulators of the first product to the operand of the second in registers. Chunks come by
+//                        cp.async, one ahead. Dynamic shared memory (slots + 2) 16 KiB: up to 4 chunks (D <= 512) the
+//                        rows stay, slots = ceil(D / 128); beyond, they are fetched again with every tile, slots = 2.
 //             finalize   block 1024, grid 1: a thread owns a row, and merges its splits in order.
 //             apply      a warp owns a row, and adds its splits in order. Block 128, grid ceil(2N / 4).
-// Shape     2N even, 4 up to 2^20; D >= 1; T > 0; 1 <= S <= tiles, the same in fwd and its finalize, in bwd and its apply.
-//           mma: D % 8 = 0. The host rejects anything else, and picks mma for bf16 where D allows, tiled otherwise, with
-//           S = min(tiles, ceil(256 / (tiles chunks))), where chunks is ceil(D / 128) for bwd and 1 for fwd: so few rows
-//           fill a GPU too, and S 2N is at most 2N + 16384.
-// Cost      With M = 2N: fwd 2 M^2 D FLOPs and M^2 exp; bwd 2 M^2 D ceil(D / 128) + 2 M^2 D and twice as many exp a chunk:
-//           4 M^2 D at D = 128, 6 M^2 D at 256, 34 M^2 D at 2048. Making s again for each chunk costs that and keeps the sums
-//           in registers. Bytes: inputs and outputs once, u M / 64 times from L2. The limit at M in the thousands: tensor
-//           cores, and shared memory close behind. Share of it: not yet measured.
-// Numbers   f32 accumulators, k and j ascending, splits in order: same S, same bits. f32: s is off by about (D / 32 + 4)
-//           half ulp of 1, over T. mma: u is rounded to bf16, which moves s by up to 2^-7 / T and by far less when D is
-//           large; given these u, s is as for f32, and w is rounded to bf16, relative 2^-8, after the subtraction of 2.
-// Lost      Nothing tried yet. Half of s mirrors the other; using that needs a partial sum for each row and tile, M^2 / 64.
-//           |s| <= 1 / T would do for a maximum, but underflows below T = 0.02.
+// Shape     2N even, 4 up to 2^20; D >= 1; T > 0; 1 <= S <= tiles, the same in fwd and its finalize, in bwd and its
+//           apply. mma: D % 8 = 0. The host rejects anything else, and picks mma for bf16 where D allows, tiled
+//           otherwise, with S = min(tiles, ceil(256 / (tiles chunks))), where chunks is ceil(D / 128) for bwd and 1 for
+//           fwd: so few rows fill a GPU too, and S 2N is at most 2N + 16384.
+// Cost      With M = 2N: fwd 2 M^2 D FLOPs and M^2 exp; bwd 2 M^2 D ceil(D / 128) + 2 M^2 D and twice as many exp a
+//           chunk: 4 M^2 D at D = 128, 6 M^2 D at 256, 34 M^2 D at 2048. Making s again for each chunk costs that and
+//           keeps the sums in registers. Bytes: inputs and outputs once, u M / 64 times from L2. The limit at M in the
+//           thousands: tensor cores, and shared memory close behind. Share of it: not yet measured.
+// Numbers   f32 accumulators, k and j ascending, splits in order: same S, same bits. s is off by at most D half ulp of 1
+//           over T (the tests allow D / 32 + 6), lse by that and a few ulp of itself. mma: u is rounded to bf16, which
+//           moves s by up to 2^-7 / T and by far less when D is large; given these u, s is as exact as in f32. w is
+//           rounded to bf16, relative 2^-8, after the subtraction of 2, so the small weights of a trained net keep that.
+// Lost      Masks of the diagonal and the positives within the loop that makes w: 212 registers for 166 now, two blocks
+//           an SM for three. apply with 16 bytes of z an access in bf16: reads of d_unit 32 bytes apart, twice the
+//           sectors. Not tried: half of s mirrors the other, but using that needs a partial sum for each row and tile,
+//           M^2 / 64; and 1 / T for a maximum, since |s| <= 1 / T, underflows below T = 0.02.
 
 #include "mma.cuh"
 #include "rows.cuh"
@@ -222,8 +229,9 @@ nt_xent_fwd_bf16__direct(uint32_t rows, uint32_t d, float temperature, const bf1
 }
 
 template <typename T>
-__device__ __forceinline__ void backward_direct(uint32_t rows, uint32_t d, float temperature, const T* __restrict__ unit,
-                                                const float* __restrict__ lse, float* __restrict__ d_unit)
+__device__ __forceinline__ void backward_direct(uint32_t rows, uint32_t d, float temperature,
+                                                const T* __restrict__ unit, const float* __restrict__ lse,
+                                                float* __restrict__ d_unit)
 {
     const uint32_t i = blockIdx.x * ROW_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (i >= rows) {
@@ -279,8 +287,8 @@ struct Tiled {
 };
 static_assert(sizeof(Tiled) <= 48 * 1024, "static shared memory");
 
-// Where element (k, row) of a k-major slice, 64 rows wide, lies. Groups of 4 rows trade places, so that both the 16-byte
-// reads along rows and the stores of threads that hold 4 neighbours in k fall on different banks.
+// Where element (k, row) of a k-major slice, 64 rows wide, lies. Groups of 4 rows trade places, so that both the
+// 16-byte reads along rows and the stores of threads that hold 4 neighbours in k fall on different banks.
 __device__ __forceinline__ uint32_t across(uint32_t k, uint32_t row) { return k * TILE + (row ^ (k / 4 % 8 * 4)); }
 
 // Elements k, k + 1, k + 2, k + 3 of a row; zeros beyond d.
@@ -303,8 +311,8 @@ __device__ __forceinline__ float4 load_four(const T* __restrict__ row, uint32_t 
 
 // Columns k0 to k0 + 31 of rows r0 to r0 + 63 of u; zeros beyond.
 template <typename T>
-__device__ __forceinline__ void load_slice(float* slice, uint32_t rows, uint32_t d, const T* __restrict__ unit, uint32_t r0,
-                                           uint32_t k0)
+__device__ __forceinline__ void load_slice(float* slice, uint32_t rows, uint32_t d, const T* __restrict__ unit,
+                                           uint32_t r0, uint32_t k0)
 {
 #pragma unroll
     for (uint32_t i = threadIdx.x; i < TILE * SLICE / 4; i += TILED) {
@@ -539,8 +547,8 @@ __device__ __forceinline__ uint32_t two_bf16(float low, float high)
     return *reinterpret_cast<const uint32_t*>(&both);
 }
 
-// The chunks of u that a block goes through, tile after tile of its columns; a step is a chunk of a tile. The last chunk
-// of every tile is `last`, which stays in shared memory until the step after.
+// The chunks of u that a block goes through, tile after tile of its columns; a step is a chunk of a tile. The last
+// chunk of every tile is `last`, which stays in shared memory until the step after.
 struct Chunks {
     uint32_t rows, d, i0, count, last, steps;
     Run run;
@@ -548,8 +556,8 @@ struct Chunks {
     uint32_t a, b;  // shared addresses of the slots for the block's own rows, and of two for its columns
 
     __device__ __forceinline__ Chunks(uint32_t rows, uint32_t d, uint32_t last, const bf16* unit, const bf16* shared)
-        : rows(rows), d(d), i0(blockIdx.x * TILE), count((d + CHUNK - 1) / CHUNK), last(last), run(columns_of_block(rows)),
-          unit(unit)
+        : rows(rows), d(d), i0(blockIdx.x * TILE), count((d + CHUNK - 1) / CHUNK), last(last),
+          run(columns_of_block(rows)), unit(unit)
     {
         steps = (run.end - run.first) * count;
         a = shared_address(shared);
@@ -590,7 +598,7 @@ struct Chunks {
         cp_async_commit();
     }
 
-    // dots[n] = the fragment of columns 8n to 8n + 7 of <u[i], u[j]>, for the warp's 16 rows. Takes steps from `step` on.
+    // dots[n] = the fragment of columns 8n to 8n + 7 of <u[i], u[j]>, for the warp's 16 rows. Takes steps from `step`.
     __device__ __forceinline__ void tile_of_dots(uint32_t& step, float (&dots)[TILE / 8][4]) const
     {
         const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -1,13 +1,13 @@
 // loss = (1/N) sum over n of (lse[n] - logits[n][labels[n]]), lse[n] = log sum over c of exp logits[n][c]. Backward:
 // d_logits[n][c] = (d_loss / N) (exp(logits[n][c] - lse[n]) - [c = labels[n]]).
 //
-// Memory    logits[N,C] and d_logits[N,C] in the entry's type, row-major; 16-byte accesses if C is a multiple of 4 (f32)
-//           or 8 (bf16). labels[N] int64. row_loss[N] f32, workspace: fwd overwrites it, finalize reads it. loss[1] f32
-//           overwritten, d_loss[1] f32 read. d_logits overwritten, or added to if `accumulate`. Nothing is saved for
-//           backward: it reads the logits anyway and works the lse out again.
-// Work      A block owns a row, holds 8 KiB of it in registers and folds it twice, to its maximum, then to the sum of the
-//           exponentials; longer rows are read again for what is beyond. fwd and bwd: block 128, grid N. finalize: block
-//           256, grid 1. fwd __direct: a thread owns a row, one element at a time; block 128, grid ceil(N / 128).
+// Memory    logits[N,C] and d_logits[N,C] in the entry's type, row-major; 16-byte accesses if C is a multiple of 4
+//           (f32) or 8 (bf16). labels[N] int64. row_loss[N] f32, workspace: fwd overwrites it, finalize reads it.
+//           loss[1] f32 overwritten, d_loss[1] f32 read. d_logits overwritten, or added to if `accumulate`. Nothing is
+//           saved for backward: it reads the logits anyway and works the lse out again.
+// Work      A block owns a row, holds 8 KiB of it in registers and folds it twice, to its maximum, then to the sum of
+//           the exponentials; longer rows are read again for what is beyond. fwd and bwd: block 128, grid N. finalize:
+//           block 256, grid 1. fwd __direct: a thread owns a row, one element at a time; block 128, grid ceil(N / 128).
 // Shape     Any N, C >= 1. A label outside 0..C makes the loss NaN; backward then has no one to subtract.
 // Cost      About 4 N C FLOPs and one exp an element; bytes fwd logits, bwd logits + d_logits (+ d_logits): memory
 //           bandwidth is the limit. Share of it: not yet measured.
