@@ -1,5 +1,5 @@
-// y[n][k] = x[n][k] / |x[n]|, the length taken as eps where shorter. Backward: dx = (dy - y <y, dy>) / |x|, and dy / eps
-// in the rows shorter than eps, where the divisor is constant.
+// y[n][k] = x[n][k] / |x[n]|, the length taken as eps where shorter. Backward: dx = (dy - y <y, dy>) / |x|, and
+// dx = dy / eps in the rows shorter than eps, where the divisor is constant.
 //
 // Memory    x[N,D], y[N,D], dy[N,D], dx[N,D] in the entry's type, row-major. x, dy read; y overwritten; dx overwritten,
 //           or added to if `accumulate`. 16-byte accesses if D is a multiple of 4 (f32) or 8 (bf16), else by element.

@@ -35,10 +35,11 @@
 //           chunk: 4 M^2 D at D = 128, 6 M^2 D at 256, 34 M^2 D at 2048. Making s again for each chunk costs that and
 //           keeps the sums in registers. Bytes: inputs and outputs once, u M / 64 times from L2. The limit at M in the
 //           thousands: tensor cores, and shared memory close behind. Share of it: not yet measured.
-// Numbers   f32 accumulators, k and j ascending, splits in order: same S, same bits. s is off by at most D half ulp of 1
-//           over T (the tests allow D / 32 + 6), lse by that and a few ulp of itself. mma: u is rounded to bf16, which
-//           moves s by up to 2^-7 / T and by far less when D is large; given these u, s is as exact as in f32. w is
-//           rounded to bf16, relative 2^-8, after the subtraction of 2, so the small weights of a trained net keep that.
+// Numbers   f32 accumulators, k and j ascending, splits in order: same S, same bits. s is off by at most D half ulp of
+//           1 over T (the tests allow D / 32 + 6), lse by that and a few ulp of itself. mma: u is rounded to bf16,
+//           which moves s by up to 2^-7 / T and by far less when D is large; given these u, s is as exact as in f32.
+//           w is rounded to bf16, relative 2^-8, after the subtraction of 2: the small weights of a trained net stay
+//           as exact.
 // Lost      Masks of the diagonal and the positives within the loop that makes w: 212 registers for 166 now, two blocks
 //           an SM for three. apply with 16 bytes of z an access in bf16: reads of d_unit 32 bytes apart, twice the
 //           sectors. Not tried: half of s mirrors the other, but using that needs a partial sum for each row and tile,
@@ -49,8 +50,8 @@
 
 constexpr float EPS = 1e-12f;
 constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
-constexpr uint32_t ROW_WARPS = 4;  // of entries where a warp owns a row
-constexpr uint32_t HELD = 8;       // 16-byte packs of a lane there
+constexpr uint32_t ROW_WARPS = 4;   // of entries where a warp owns a row
+constexpr uint32_t HELD = 8;        // 16-byte packs of a lane there
 constexpr uint32_t APPLY_HELD = 4;  // accesses of 4 elements in apply, which holds the gradient too
 constexpr uint32_t TILE = 64, CHUNK = 128;
 constexpr uint32_t FINAL_WARPS = 32;
