@@ -27,10 +27,11 @@ __device__ __forceinline__ bool fits(const float* row, uint32_t h, uint32_t w)
 
 // ---- Blur: blur.rs.
 
+// Beyond either border, the mirror image; radius < size.
 __device__ __forceinline__ uint32_t reflect(uint32_t x, uint32_t t, uint32_t radius, uint32_t size)
 {
-    const uint32_t i = x + t < radius ? radius - x - t : x + t - radius;
-    return i < size ? i : 2 * (size - 1) - i;
+    const int32_t i = abs(int32_t(x + t - radius));
+    return min(i, int32_t(2 * (size - 1)) - i);
 }
 
 // p = the sum over taps t of blur[t] · view[base + stride · reflect(x + t - radius)].
@@ -98,7 +99,13 @@ __device__ __forceinline__ void store_tile(T* y, const float* tile, uint32_t n, 
             x[4 * q + 2] = quad.z;
             x[4 * q + 3] = quad.w;
         }
-        store_pack(y + i * WIDTH, x);
+        Pack<T> pack;
+#pragma unroll
+        for (uint32_t e = 0; e < WIDTH; ++e) {
+            pack.element[e] = from_float<T>(x[e]);
+        }
+        // By way of uint4: a Pack is a struct, and the compiler has split its store into elements here.
+        *reinterpret_cast<uint4*>(y + i * WIDTH) = *reinterpret_cast<const uint4*>(&pack);
     }
 }
 

@@ -76,15 +76,15 @@ struct Axis {
     }
 };
 
-// Band row r, of `length` values, is row first + r of the view before its columns are resized.
+// Band row r, of `length` values, is row first + r of the view before its columns are resized. `crop` is at row `low`.
 template <uint32_t THREADS>
 __device__ __forceinline__ void resize_rows(const Setup& s, const uint8_t* crop, uint32_t pitch, uint32_t length,
-                                            uint32_t first, uint32_t rows, const Room& room)
+                                            uint32_t first, uint32_t rows, uint32_t low, const Room& room)
 {
     for (Walk<THREADS> at(length); at.row < rows; at.step()) {
         const uint2 run = room.runs[first + at.row];
         const float* weights = room.taps + (first + at.row) * s.taps;
-        const uint8_t* pixel = crop + size_t(run.x) * pitch + at.column;
+        const uint8_t* pixel = crop + size_t(run.x - low) * pitch + at.column;
         real sum = 0.0f;
         for (uint32_t t = 0; t < run.y; ++t) {
             sum = sum + real(weights[t]) * real(float(*pixel));
@@ -122,10 +122,10 @@ __device__ __forceinline__ void resize_columns(const Setup& s, uint32_t length, 
     }
 }
 
-// The image's rows under the crop, as they lie in memory, 16 bytes a thread; returns the first's place in the stage.
+// Bytes `begin` to `end` of the images as they lie in memory, 16 a thread; returns the first's place in the stage.
 template <uint32_t THREADS>
-__device__ __forceinline__ uint32_t stage_rows(const uint8_t* images, size_t begin, size_t end, size_t all,
-                                               uint8_t* stage)
+__device__ __forceinline__ uint32_t stage_bytes(const uint8_t* images, size_t begin, size_t end, size_t all,
+                                                uint8_t* stage)
 {
     const size_t aligned = begin / 16 * 16;
     for (size_t at = aligned + 16 * threadIdx.x; at < end; at += 16 * THREADS) {
@@ -151,20 +151,40 @@ __device__ __forceinline__ void resized_crop(const Setup& s, const float* row, s
         const Axis axis(i < s.size ? height : width, s.size, s.cubic, s.antialias);
         room.runs[i] = axis.taps(i < s.size ? i : i - s.size, room.taps + i * s.taps);
     }
-    const size_t begin = (image * s.h + top) * pitch, end = begin + size_t(height) * pitch;
-    const bool staged = end - begin / 16 * 16 + 15 <= s.stage;
-    uint32_t shift = 0;
-    if (staged) {
-        shift = stage_rows<THREADS>(images, begin, end, size_t(s.count) * s.h * pitch, room.stage);
-    }
+    const size_t begin = (image * s.h + top) * pitch;
+    // Rounding to 16 bytes adds 30 at most.
+    const auto fits = [&](uint32_t rows) { return size_t(rows) * pitch + 30 <= s.stage; };
+    const auto fill = [&](uint32_t low, uint32_t high) {
+        return stage_bytes<THREADS>(images, begin + size_t(low) * pitch, begin + size_t(high) * pitch,
+                                    size_t(s.count) * s.h * pitch, room.stage);
+    };
+    const bool whole = fits(height);
+    uint32_t shift = whole ? fill(0, height) : 0;
     __syncthreads();
-    for (uint32_t first = 0; first < s.size; first += band) {
-        const uint32_t here = min(band, s.size - first);
+    for (uint32_t first = 0, here; first < s.size; first += here) {
+        here = min(band, s.size - first);
+        uint32_t low = 0, high = 0;
+        bool staged = whole;
+        // Else as many rows of the view as the stage holds the image's rows for. First pixels do not always ascend:
+        // a row on a pixel's centre has one tap.
+        for (uint32_t rows = here; !staged && rows > 0 && s.stage > 0; rows /= 2) {
+            low = height, high = 0;
+            for (uint32_t r = first; r < first + rows; ++r) {
+                low = min(low, room.runs[r].x);
+                high = max(high, room.runs[r].x + room.runs[r].y);
+            }
+            staged = fits(high - low);
+            here = staged ? rows : here;
+        }
+        if (staged && !whole) {
+            shift = fill(low, high);
+            __syncthreads();
+        }
         // Twice the same, so that the compiler knows which memory it reads.
         if (staged) {
-            resize_rows<THREADS>(s, room.stage + shift + left * C, pitch, length, first, here, room);
+            resize_rows<THREADS>(s, room.stage + shift + left * C, pitch, length, first, here, low, room);
         } else {
-            resize_rows<THREADS>(s, images + begin + left * C, pitch, length, first, here, room);
+            resize_rows<THREADS>(s, images + begin + left * C, pitch, length, first, here, 0, room);
         }
         __syncthreads();
         resize_columns<C, THREADS>(s, length, first, here, row[FLIP] >= 0.5f, room, view);
