@@ -1,4 +1,52 @@
-// Views of images (header to follow).
+// y[r] = normalise(solarize(blur(grayscale(jitter(flip(resize(crop(x / 255)))))))) of image r % n, by row r of params.
+//
+//   resize     v[j][x] = (sum over i of a[j][i] u8[top + i][left + x]) / 255,  z[j][k] = sum over x of b[k][x] v[j][x]
+//   jitter     four steps in the row's order; with f the step's factor and clamp to [0, 1]:
+//              brightness clamp(f p), contrast clamp(f p + (1 - f) mean luma), saturation clamp(f p + (1 - f) luma),
+//              hue: p turned in HSV
+//   blur       g[d] = exp(-d² / 2σ²) / sum, along x, then along y, the border reflected
+//   solarize   p >= threshold: 1 - p;  normalise (p - mean[c]) (1 / std[c])
+//
+// Each as src/ops/augment/*.rs does it. A row that does not fit (ViewParams::check), or whose image is not there, gives
+// NaN everywhere. There is no partial rung, such as a thread for each pixel of the resize alone: an entry that computes
+// something else is no cross-check, and contrast and blur need the whole view.
+//
+// Memory    images u8[count,h,w,c] read; index u32[n] or null: image i of the batch is images[index[i]], or images[i];
+//           params f32[rows,16] read; y[rows,size,size,c] overwritten. workspace f32[gridDim.x][2][c][size][size]:
+//           written before it is read, nobody fills it. All 256-byte aligned. Dynamic shared memory, q rounding up to
+//           a multiple of 4:
+//             4 (q(view) + q(scratch) + q(2 size taps) + q(4 size) + q(2 size)) + stage bytes
+//             view     c size², in the workspace technique 0
+//             scratch  floats, at least max(c size², size (size | 1), w c, 2 size); in the workspace technique
+//                      max(8 c, size | 1, w c, 2 size), and better 12288
+//             taps     weights an output pixel has at most: (ceil(2 b s) + 1) | 1 with b = 1 (bilinear) or 2 and
+//                      s = antialias ? max(1, max(h, w) / size) : 1; odd, so that 32 neighbours' lie in 32 banks
+//             stage    bytes, a multiple of 16; h w c + 30 rounded up holds any crop, 0 holds none, what lies between
+//                      holds a band at a time, and where not even that, images are read byte by byte
+// Work      A block makes a view.
+//             (plain)      Block 256, grid rows. The view's planes f32[c][size][size] and as much scratch are in shared
+//                          memory; images and y are all of the traffic.
+//             __workspace  Block 512, any grid: a block takes rows blockIdx.x, + gridDim.x, ...; two blocks fit an SM.
+//                          The planes are in the workspace, shared memory holds a band, a tile or a chunk of them.
+//           Stages, a barrier after each: weights (a thread an output row or column); the image's rows into the stage,
+//           16 bytes a thread; for a band of rows (all of them where scratch holds them) rows resized, then columns,
+//           flipped as they are written; for each contrast the steps before it and the mean; the rest of the colours;
+//           two passes of blur; the end through an NHWC tile in shared memory, stored 16 bytes a thread where
+//           c size² elements are a multiple of 16 bytes, else one by one.
+// Shape     c 1 or 3; size, h, w >= 1; rows % n = 0; mean finite, std > 0; blur_kernel 0 or odd and < 2 size;
+//           c size² < 2^31; scratch, taps, stage as above, and the sum of it within what a block can get. The host
+//           rejects the rest. The host takes the plain entry where its shared memory fits, else __workspace.
+// Cost      A 32x32x3 view bicubic from 32x32: 32 k FLOPs, 16 k warp instructions; with jitter and blur twice that.
+//           Bytes: each crop's rows, 64 for the row, the view: plain moves exactly these. Instructions are the limit,
+//           half of them for addresses and loops; share of it: not yet measured.
+// Numbers   The CPU engine's bits: its order, no operation contracted (exact.cuh), its f64 for the weights, its order
+//           for the mean (16 sums side by side down the columns, then those, then the rest). Two ways out are known:
+//           exp of the blur in f64 may differ by an ulp, which after rounding a weight to f32 shows once in some 2^28
+//           weights; and the sign of a zero under hue where clamp is off. bf16: that f32, rounded to nearest even.
+//           Contracted to fma, 32 % of a jittered view's values differ, by at most 4e-6.
+// Lost      Weights with a pitch of their own for each axis: the axes' f64 numbers stayed alive, and 64 registers did
+//           not do. Storing a Pack or a uint4: nvcc split it into four (store_16).
+
 #include "augment_color.cuh"
 #include "augment_resize.cuh"
 #include "element.cuh"
@@ -68,6 +116,14 @@ __device__ __forceinline__ void normalise(real (&p)[C], const Setup& s, float th
     }
 }
 
+// In one access for certain: the compiler has split the same store, of a Pack as of a uint4, into four here.
+__device__ __forceinline__ void store_16(void* to, uint4 x)
+{
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(x.x), "r"(x.y),
+                 "r"(x.z), "r"(x.w)
+                 : "memory");
+}
+
 // y[i] = tile[i] for `n` elements; y is a multiple of 16 bytes if `packs`, the tile always.
 template <typename T, uint32_t THREADS>
 __device__ __forceinline__ void store_tile(T* y, const float* tile, uint32_t n, bool packs)
@@ -104,8 +160,7 @@ __device__ __forceinline__ void store_tile(T* y, const float* tile, uint32_t n, 
         for (uint32_t e = 0; e < WIDTH; ++e) {
             pack.element[e] = from_float<T>(x[e]);
         }
-        // By way of uint4: a Pack is a struct, and the compiler has split its store into elements here.
-        *reinterpret_cast<uint4*>(y + i * WIDTH) = *reinterpret_cast<const uint4*>(&pack);
+        store_16(y + i * WIDTH, *reinterpret_cast<const uint4*>(&pack));
     }
 }
 

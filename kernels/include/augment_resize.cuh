@@ -128,6 +128,7 @@ __device__ __forceinline__ uint32_t stage_bytes(const uint8_t* images, size_t be
                                                 uint8_t* stage)
 {
     const size_t aligned = begin / 16 * 16;
+#pragma unroll 1
     for (size_t at = aligned + 16 * threadIdx.x; at < end; at += 16 * THREADS) {
         if (at + 16 <= all) {
             *reinterpret_cast<uint4*>(stage + (at - aligned)) = *reinterpret_cast<const uint4*>(images + at);
@@ -169,6 +170,7 @@ __device__ __forceinline__ void resized_crop(const Setup& s, const float* row, s
         // a row on a pixel's centre has one tap.
         for (uint32_t rows = here; !staged && rows > 0 && s.stage > 0; rows /= 2) {
             low = height, high = 0;
+#pragma unroll 1
             for (uint32_t r = first; r < first + rows; ++r) {
                 low = min(low, room.runs[r].x);
                 high = max(high, room.runs[r].x + room.runs[r].y);
