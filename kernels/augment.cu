@@ -36,9 +36,10 @@
 // Shape     c 1 or 3; size, h, w >= 1; rows % n = 0; mean finite, std > 0; blur_kernel 0 or odd and < 2 size;
 //           c size² < 2^31; scratch, taps, stage as above, and the sum of it within what a block can get. The host
 //           rejects the rest. The host takes the plain entry where its shared memory fits, else __workspace.
-// Cost      A 32x32x3 view bicubic from 32x32: 32 k FLOPs, 16 k warp instructions; with jitter and blur twice that.
-//           Bytes: each crop's rows, 64 for the row, the view: plain moves exactly these. Instructions are the limit,
-//           half of them for addresses and loops; share of it: not yet measured.
+// Cost      A 32x32x3 view of the whole of such an image: 32 k FLOPs and 15.5 k warp instructions, up to 34 k with all
+//           steps. Bytes: the rows under each crop, 64 for its parameters, the view: the plain entry moves exactly
+//           these, and instructions are its limit. The workspace adds 4 c size² for each of up to 8 passes, mostly
+//           within L2. Share of the limit: not yet measured.
 // Numbers   The CPU engine's bits: its order, no operation contracted (exact.cuh), its f64 for the weights, its order
 //           for the mean (16 sums side by side down the columns, then those, then the rest). Two ways out are known:
 //           exp of the blur in f64 may differ by an ulp, which after rounding a weight to f32 shows once in some 2^28
