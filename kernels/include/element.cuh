@@ -21,54 +21,62 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) { return __float2bfloa
 template <typename T>
 constexpr uint32_t PACK = 16 / sizeof(T);
 
-template <typename T>
-struct alignas(16) Pack {
-    T element[PACK<T>];
+// WIDTH elements side by side, moved at once: up to 16 bytes, and 1 element where rows are no multiple of more.
+template <typename T, uint32_t WIDTH>
+struct alignas(WIDTH * sizeof(T)) Wide {
+    static_assert(WIDTH * sizeof(T) <= 16 && (WIDTH & (WIDTH - 1)) == 0, "what one access moves");
+    T element[WIDTH];
 };
 
-// `from` and `to` are multiples of 16 bytes.
 template <typename T>
-__device__ __forceinline__ void load_pack(float (&x)[PACK<T>], const T* from)
-{
-    const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(from);
-#pragma unroll
-    for (uint32_t i = 0; i < PACK<T>; ++i) {
-        x[i] = to_float(pack.element[i]);
-    }
-}
+using Pack = Wide<T, PACK<T>>;
 
-template <typename T>
-__device__ __forceinline__ void store_pack(T* to, const float (&x)[PACK<T>])
-{
-    Pack<T> pack;
-#pragma unroll
-    for (uint32_t i = 0; i < PACK<T>; ++i) {
-        pack.element[i] = from_float<T>(x[i]);
-    }
-    *reinterpret_cast<Pack<T>*>(to) = pack;
-}
-
-// WIDTH elements, for code that moves packs where rows allow and single elements elsewhere: 1 or PACK.
 template <uint32_t WIDTH, typename T>
 __device__ __forceinline__ void load_wide(float (&x)[WIDTH], const T* from)
 {
-    static_assert(WIDTH == 1 || WIDTH == PACK<T>, "one element or 16 bytes");
-    if constexpr (WIDTH == 1) {
-        x[0] = to_float(*from);
-    } else {
-        load_pack(x, from);
+    const Wide<T, WIDTH> wide = *reinterpret_cast<const Wide<T, WIDTH>*>(from);
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH; ++i) {
+        x[i] = to_float(wide.element[i]);
     }
 }
 
 template <uint32_t WIDTH, typename T>
 __device__ __forceinline__ void store_wide(T* to, const float (&x)[WIDTH])
 {
-    static_assert(WIDTH == 1 || WIDTH == PACK<T>, "one element or 16 bytes");
-    if constexpr (WIDTH == 1) {
-        *to = from_float<T>(x[0]);
-    } else {
-        store_pack(to, x);
+    Wide<T, WIDTH> wide;
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH; ++i) {
+        wide.element[i] = from_float<T>(x[i]);
     }
+    *reinterpret_cast<Wide<T, WIDTH>*>(to) = wide;
+}
+
+template <uint32_t WIDTH, typename T>
+__device__ __forceinline__ void write_wide(T* to, const float (&x)[WIDTH], bool accumulate)
+{
+    float sum[WIDTH] = {};
+    if (accumulate) {
+        load_wide(sum, to);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH; ++i) {
+        sum[i] = accumulate ? sum[i] + x[i] : x[i];
+    }
+    store_wide(to, sum);
+}
+
+// `from` and `to` are multiples of 16 bytes.
+template <typename T>
+__device__ __forceinline__ void load_pack(float (&x)[PACK<T>], const T* from)
+{
+    load_wide(x, from);
+}
+
+template <typename T>
+__device__ __forceinline__ void store_pack(T* to, const float (&x)[PACK<T>])
+{
+    store_wide(to, x);
 }
 
 // A gradient's value joins what is there, or replaces it.

@@ -7,38 +7,6 @@
 #include "element.cuh"
 #include "reduce.cuh"
 
-// WIDTH elements side by side, moved at once: up to 16 bytes, and 1 element where rows are no multiple of more.
-template <typename T, uint32_t WIDTH>
-struct alignas(WIDTH * sizeof(T)) Wide {
-    static_assert(WIDTH * sizeof(T) <= 16 && (WIDTH & (WIDTH - 1)) == 0, "what one access moves");
-    T element[WIDTH];
-};
-
-template <uint32_t WIDTH, typename T>
-__device__ __forceinline__ void load_wide(float (&x)[WIDTH], const T* from)
-{
-    const Wide<T, WIDTH> wide = *reinterpret_cast<const Wide<T, WIDTH>*>(from);
-#pragma unroll
-    for (uint32_t i = 0; i < WIDTH; ++i) {
-        x[i] = to_float(wide.element[i]);
-    }
-}
-
-template <uint32_t WIDTH, typename T>
-__device__ __forceinline__ void write_wide(T* to, const float (&x)[WIDTH], bool accumulate)
-{
-    float there[WIDTH] = {};
-    if (accumulate) {
-        load_wide(there, to);
-    }
-    Wide<T, WIDTH> wide;
-#pragma unroll
-    for (uint32_t i = 0; i < WIDTH; ++i) {
-        wide.element[i] = from_float<T>(accumulate ? there[i] + x[i] : x[i]);
-    }
-    *reinterpret_cast<Wide<T, WIDTH>*>(to) = wide;
-}
-
 // A row of d elements, read by THREADS threads of which this is number t, WIDTH elements at a time; d is a multiple of
 // WIDTH. Each thread reads its first HELD times once and keeps them in registers (4 HELD times if WIDTH is 1); what is
 // beyond, it reads again on each walk.

@@ -2,7 +2,9 @@
 
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -46,6 +48,13 @@ impl Op for GlobalAvgPool {
         let [_, h, w, _] = vjp.ty(vjp.input(0)).dims(self.name(), "x")?;
         vjp.emit(GlobalAvgPoolBackward { h, w }, &[dy], &[0])
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let [n, h, w, c] = on.dims(0);
+        let entry = on.pick(0, "global_avg_pool_fwd_f32", "global_avg_pool_fwd_bf16");
+        let forward = Forward { n, pixels: h * w, c, x: on.input(0), y: on.output(0) };
+        Ok(vec![Launch::new(entry, blocks(on, n, c), 256, forward)])
+    }
 }
 
 /// dx\[n,h,w,c\] = dy\[n,c\] / (H W).
@@ -77,6 +86,27 @@ impl Op for GlobalAvgPoolBackward {
             }
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, c], pixels) = (on.dims(0), (self.h * self.w) as u32);
+        let entry = on.pick(0, "global_avg_pool_bwd_f32", "global_avg_pool_bwd_bf16");
+        let (accumulate, dy, dx) = (on.accumulate(0), on.input(0), on.output(0));
+        let backward = Backward { n, pixels, c, accumulate, dy, dx };
+        Ok(vec![Launch::new(entry, blocks(on, n, c), 256, backward)])
+    }
+}
+
+kernel!(Forward ["global_avg_pool_fwd_f32", "global_avg_pool_fwd_bf16"]
+    { n: u32, pixels: u32, c: u32, x: Address, y: Address });
+
+kernel!(Backward ["global_avg_pool_bwd_f32", "global_avg_pool_bwd_bf16"]
+    { n: u32, pixels: u32, c: u32, accumulate: u32, dy: Address, dx: Address });
+
+/// A thread 16 bytes of channels of an image, or one channel where these do not divide.
+fn blocks(on: &Operands, n: u32, c: u32) -> usize {
+    let pack = if on.is_bf16(0) { 8 } else { 4 };
+    let units = if c % pack == 0 { c / pack } else { c };
+    (n as usize * units as usize).div_ceil(256)
 }
 
 pub const SPEC: OpSpec = OpSpec {
@@ -95,7 +125,7 @@ pub const SPEC: OpSpec = OpSpec {
         }
         vec![y]
     },
-    kernels: &[],
+    kernels: &[Forward::SIGNATURE, Backward::SIGNATURE],
     cases: || {
         vec![
             Case::new("small", json!({})).input("x", [2, 3, 5, 7]),

@@ -4,7 +4,9 @@
 
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::graph::Vjp;
+use crate::kernel;
 use crate::tensor::TensorType;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -99,6 +101,18 @@ impl Op for MaxPool {
         let (dy, x) = (vjp.grad(0)?, vjp.input(0));
         vjp.emit(MaxPoolBackward(*self), &[dy, x], &[0])
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let [n, h, w, c] = on.dims(0);
+        let [p, q] = [h, w].map(|side| self.out(side as usize) as u32);
+        let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(|size| size as u32);
+        let (_, units) = packs(on, c);
+        let entry = on.pick(0, "max_pool_fwd_f32", "max_pool_fwd_bf16");
+        let grid = [n as usize * p as usize, (q as usize * units).div_ceil(128), 1];
+        let (x, y) = (on.input(0), on.output(0));
+        let forward = Forward { h, w, c, p, q, kernel, stride, padding, x, y };
+        Ok(vec![Launch::grid(entry, grid, [128, 1, 1], forward)])
+    }
 }
 
 /// Finds each window's winner again and adds dy to it: cheaper than storing indices.
@@ -140,6 +154,49 @@ impl Op for MaxPoolBackward {
             }
         });
     }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([_, p, q, _], [n, h, w, c]) = (on.dims(0), on.dims(1));
+        let [kernel, stride, padding] =
+            [self.0.kernel, self.0.stride, self.0.padding].map(|size| size as u32);
+        let (pack, units) = packs(on, c);
+        let (accumulate, dy, x, dx) = (on.accumulate(0), on.input(0), on.input(1), on.output(0));
+        let backward = Backward { h, w, c, p, q, kernel, stride, padding, accumulate, dy, x, dx };
+        // The windows that cover a tile of 16 by 16 pixels keep their winners in shared memory, a byte each.
+        let side = (14 + self.0.kernel) / self.0.stride + 1;
+        let shared = side * side * 8 * pack;
+        if self.0.kernel <= 16 && shared <= SHARED {
+            let entry = on.pick(0, "max_pool_bwd_f32__winners", "max_pool_bwd_bf16__winners");
+            let tiles = n as usize * h.div_ceil(16) as usize * w.div_ceil(16) as usize;
+            return Ok(vec![
+                Launch::grid(entry, [tiles, units.div_ceil(8), 1], [256, 1, 1], backward).shared(shared),
+            ]);
+        }
+        let entry = on.pick(0, "max_pool_bwd_f32__direct", "max_pool_bwd_bf16__direct");
+        let grid = [n as usize * h as usize, (w as usize * units).div_ceil(128), 1];
+        Ok(vec![Launch::grid(entry, grid, [128, 1, 1], backward)])
+    }
+}
+
+kernel!(Forward ["max_pool_fwd_f32", "max_pool_fwd_bf16"] {
+    h: u32, w: u32, c: u32, p: u32, q: u32, kernel: u32, stride: u32, padding: u32, x: Address, y: Address,
+});
+
+kernel!(Backward [
+    "max_pool_bwd_f32__winners", "max_pool_bwd_bf16__winners", "max_pool_bwd_f32__direct",
+    "max_pool_bwd_bf16__direct",
+] {
+    h: u32, w: u32, c: u32, p: u32, q: u32, kernel: u32, stride: u32, padding: u32, accumulate: u32, dy: Address,
+    x: Address, dx: Address,
+});
+
+/// Dynamic shared memory that needs no permission.
+const SHARED: usize = 48 << 10;
+
+/// Channels a thread moves, and how many such groups a pixel has.
+fn packs(on: &Operands, c: u32) -> (usize, usize) {
+    let (pack, c) = (if on.is_bf16(0) { 8 } else { 4 }, c as usize);
+    (pack, if c.is_multiple_of(pack) { c / pack } else { c })
 }
 
 pub const SPEC: OpSpec = OpSpec {
@@ -174,7 +231,7 @@ pub const SPEC: OpSpec = OpSpec {
         }
         vec![y]
     },
-    kernels: &[],
+    kernels: &[Forward::SIGNATURE, Backward::SIGNATURE],
     cases: || {
         vec![
             Case::new("stem", json!({})).input("x", [2, 8, 8, 3]),
