@@ -38,7 +38,8 @@
 //           of magnitudes are granted, and half an ulp of bf16 where the result is. `accumulate` rounds once. Padding
 //           still meets its weight: a NaN weight shows even where its tap is outside.
 // Lost      By the machine's counters: the epilogue's pairs of floats as two stores (2-way bank conflicts) against one.
-//           On a GPU: nothing tried yet.
+//           By the SASS: fragments loaded right before their mma (70 to 110 other instructions from a step's barrier to
+//           its first HMMA) against half a tile ahead. On a GPU: nothing tried yet.
 
 #include "conv2d_operands.cuh"
 
