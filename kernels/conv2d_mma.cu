@@ -28,7 +28,7 @@
 //                         32 ceil(ceil(NPQ/32)/splits) pixels, the last ones fewer or none, which gives zeros.
 //           Divisions happen once a row before the main loop and, for dx, once more after it.
 // Shape     C % 8 = 0; bwd_input and bwd_weight: K % 8 = 0. R, S at most 12. NPQ and NHW below 2^31, no tensor of 2^35
-//           elements. splits 1 to 65535. The host rejects anything else, and gives other widths to conv2d.cu's entries.
+//           elements. splits 1 to 65535. The host rejects anything else, and gives other widths to conv2d_tiled.cu.
 // Cost      2 NPQ K RSC FLOPs a pass. For 2 BM BN L FLOPs a block reads 2 (BM + BN) L bytes, mostly from L2: 64 FLOPs
 //           a byte at 128x128, 43 at 128x64, 32 at 64x64. M, N, and bwd_input's K count as the next multiple of the
 //           tile and of 32. The limit is the tensor cores; in small problems, a block's latency. Share of it: not yet
@@ -52,14 +52,14 @@ __device__ __forceinline__ void forward(const Geometry& g, const bf16* __restric
     const uint32_t row = blockIdx.x / columns * Tile::BLOCK_M, column = blockIdx.x % columns * Tile::BLOCK_N;
     const uint32_t pixels = g.pixels(), chunks = g.c / CHUNK;
 
-    const Plane plane{g.h, g.w, chunks, int32_t(g.dil_h), int32_t(g.dil_w), g.r, g.s};
-    PixelRows<Tile::BLOCK_M> a(plane, chunks, x, [&](uint32_t i) {
+    const Field field{g.h, g.w, chunks, int32_t(g.dil_h), int32_t(g.dil_w), g.r, g.s};
+    PixelRows<Tile::BLOCK_M> a(field, chunks, x, [&](uint32_t i) {
         const uint32_t pixel = row + i, q = pixel % g.q, rest = pixel / g.q, p = rest % g.p;
-        return Origin{rest / g.p, int32_t(p * g.stride_h - g.pad_h), int32_t(q * g.stride_w - g.pad_w), pixel < pixels};
+        return Corner{rest / g.p, int32_t(p * g.stride_h - g.pad_h), int32_t(q * g.stride_w - g.pad_w), pixel < pixels};
     });
     FilterRows<Tile::BLOCK_N> b(g, weight, column);
     Sums<Tile> sums = {};
-    multiply<Tile>(sums, shared_address(ring), (g.window_chunks() * CHUNK + DEPTH - 1) / DEPTH, a, b);
+    multiply<Tile>(sums, shared_address(ring), (g.window() + DEPTH - 1) / DEPTH, a, b);
 
     const auto place = [&](uint32_t i) { return row + i < pixels ? row + i : NOWHERE; };
     store_tile<Tile, bf16>(sums, ring, place, [&](uint32_t pixel, uint32_t i, const float (&values)[CHUNK]) {
@@ -98,10 +98,10 @@ __device__ __forceinline__ void bwd_input(const Geometry& g, bool accumulate, co
     const Taps rows(parity_h, g.stride_h, g.pad_h, g.dil_h, g.r), across(parity_w, g.stride_w, g.pad_w, g.dil_w, g.s);
 
     const uint32_t chunks = g.k / CHUNK, tiles = (g.k + DEPTH - 1) / DEPTH;
-    const Plane plane{g.p, g.q, chunks, -rows.back, -across.back, rows.count, max(across.count, 1u)};
-    PixelRows<Tile::BLOCK_M> a(plane, tiles * (DEPTH / CHUNK), dy, [&](uint32_t i) {
+    const Field field{g.p, g.q, chunks, -rows.back, -across.back, rows.count, max(across.count, 1u)};
+    PixelRows<Tile::BLOCK_M> a(field, tiles * (DEPTH / CHUNK), dy, [&](uint32_t i) {
         const uint32_t pixel = row + i, w = pixel % width, rest = pixel / width, h = rest % height;
-        return Origin{rest / height, int32_t(h) + rows.origin, int32_t(w) + across.origin, pixel < pixels};
+        return Corner{rest / height, int32_t(h) + rows.origin, int32_t(w) + across.origin, pixel < pixels};
     });
     FilterColumns<Tile::BLOCK_N> b(g, rows, across, weight, column);
     Sums<Tile> sums = {};
@@ -133,7 +133,7 @@ __device__ __forceinline__ void bwd_weight(const Geometry& g, uint32_t splits, c
                                            const bf16* __restrict__ x, float* __restrict__ workspace)
 {
     __shared__ alignas(128) uint8_t ring[Tile::RING_BYTES];
-    const uint32_t length = g.window_chunks() * CHUNK;
+    const uint32_t length = g.window();
     const uint32_t columns = (length + Tile::BLOCK_N - 1) / Tile::BLOCK_N;
     const uint32_t row = blockIdx.x / columns * Tile::BLOCK_M, column = blockIdx.x % columns * Tile::BLOCK_N;
     const uint32_t pixels = g.pixels(), tiles = (pixels + DEPTH - 1) / DEPTH;

@@ -2,32 +2,26 @@
 // chunks of its next tile lie. Offsets count chunks, in 32 bits, and wrap: only a sum that is used has to be right.
 #pragma once
 
+#include "conv2d.cuh"
 #include "implicit_gemm.cuh"
-
-struct Geometry {
-    uint32_t n, h, w, c, k, r, s, p, q, stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
-
-    __device__ __forceinline__ uint32_t pixels() const { return n * p * q; }                       // of y
-    __device__ __forceinline__ uint32_t window_chunks() const { return r * s * (c / CHUNK); }      // of one filter
-};
 
 // An image's pixels under a filter that walks over them with unit stride: what both gathering operands see. Row and
 // column of tap (t, u) are those of tap (0, 0) plus t step_h, u step_w.
-struct Plane {
+struct Field {
     uint32_t height, width, chunks;  // chunks of 8 channels
     int32_t step_h, step_w;
     uint32_t taps_h, taps_w;
 };
 
 // Where tap (0, 0) of a GEMM row's pixel falls; it may lie outside of the image.
-struct Origin {
+struct Corner {
     uint32_t image;
     int32_t h, w;
     bool exists;
 };
 
 // Rows of pixels along (t, u, channel): the window of each, unrolled. `walk` is the number of chunks the walk gives a
-// tap, at least the plane's; those beyond are zeros. A thread's rows share one position in the window, since its chunk
+// tap, at least the field's; those beyond are zeros. A thread's rows share one position in the window, since its chunk
 // is the same in all; where a row's taps fall inside the image is one bit a filter row and a filter column.
 template <uint32_t SIZE>
 struct PixelRows {
@@ -40,27 +34,27 @@ struct PixelRows {
     uint32_t walk, taps_w, chunks, step_t, step_u;
 
     template <class Find>
-    __device__ __forceinline__ PixelRows(const Plane& plane, uint32_t walk, const bf16* from, Find find)
-        : image(reinterpret_cast<const uint4*>(from)), walk(walk), taps_w(plane.taps_w), chunks(plane.chunks)
+    __device__ __forceinline__ PixelRows(const Field& field, uint32_t walk, const bf16* from, Find find)
+        : image(reinterpret_cast<const uint4*>(from)), walk(walk), taps_w(field.taps_w), chunks(field.chunks)
     {
-        step_t = plane.step_h * plane.width * plane.chunks;  // wraps where negative, and so do the sums with it
-        step_u = plane.step_w * plane.chunks;
+        step_t = field.step_h * field.width * field.chunks;  // wraps where negative, and so do the sums with it
+        step_u = field.step_w * field.chunks;
         chunk = share.chunk % walk;
         u = share.chunk / walk % taps_w, t = share.chunk / walk / taps_w;
         next_chunk = Layout::WIDTH % walk;
         next_u = Layout::WIDTH / walk % taps_w, next_t = Layout::WIDTH / walk / taps_w;
 #pragma unroll
         for (uint32_t i = 0; i < Layout::COPIES; ++i) {
-            const Origin origin = find(share.row + i * Layout::STRIDE);
-            offset[i] = ((origin.image * plane.height + origin.h) * plane.width + origin.w) * plane.chunks;
+            const Corner corner = find(share.row + i * Layout::STRIDE);
+            offset[i] = ((corner.image * field.height + corner.h) * field.width + corner.w) * field.chunks;
             inside[i] = 0;
-            for (uint32_t tap = 0; tap < plane.taps_h; ++tap) {
-                const uint32_t h = origin.h + int32_t(tap) * plane.step_h;
-                inside[i] |= uint32_t(origin.exists && h < plane.height) << tap;
+            for (uint32_t tap = 0; tap < field.taps_h; ++tap) {
+                const uint32_t h = corner.h + int32_t(tap) * field.step_h;
+                inside[i] |= uint32_t(corner.exists && h < field.height) << tap;
             }
-            for (uint32_t tap = 0; tap < plane.taps_w; ++tap) {
-                const uint32_t w = origin.w + int32_t(tap) * plane.step_w;
-                inside[i] |= uint32_t(w < plane.width) << (16 + tap);
+            for (uint32_t tap = 0; tap < field.taps_w; ++tap) {
+                const uint32_t w = corner.w + int32_t(tap) * field.step_w;
+                inside[i] |= uint32_t(w < field.width) << (16 + tap);
             }
         }
     }
@@ -94,7 +88,7 @@ struct FilterRows {
     uint32_t length, chunk, offset, rows;  // rows: how many there are from this thread's first
 
     __device__ __forceinline__ FilterRows(const Geometry& g, const bf16* weight, uint32_t first)
-        : filters(reinterpret_cast<const uint4*>(weight)), length(g.window_chunks())
+        : filters(reinterpret_cast<const uint4*>(weight)), length(g.window() / CHUNK)
     {
         chunk = share.chunk;
         offset = (first + share.row) * length + chunk;
@@ -149,7 +143,7 @@ struct FilterColumns {
 
     __device__ __forceinline__ FilterColumns(const Geometry& g, const Taps& rows, const Taps& columns,
                                              const bf16* weight, uint32_t column)
-        : filters(reinterpret_cast<const uint4*>(weight)), length(g.window_chunks()), filters_all(g.k),
+        : filters(reinterpret_cast<const uint4*>(weight)), length(g.window() / CHUNK), filters_all(g.k),
           taps_w(columns.count)
     {
         const uint32_t chunks = g.c / CHUNK, chunk = column / CHUNK + share.chunk;
@@ -231,7 +225,7 @@ struct ImageColumns {
         const uint32_t tap = chunk / chunks, r = tap / g.s, s = tap % g.s;
         const int32_t at_h = int32_t(r * g.dil_h) - int32_t(g.pad_h), at_w = int32_t(s * g.dil_w) - int32_t(g.pad_w);
         const uint32_t pixel = begin + share.row, q = pixel % g.q, p = pixel / g.q % g.p, n = pixel / g.q / g.p;
-        left = chunk < g.window_chunks() ? int32_t(end - begin) - int32_t(share.row) : 0;
+        left = chunk < g.window() / CHUNK ? int32_t(end - begin) - int32_t(share.row) : 0;
         h = int32_t(p * g.stride_h) + at_h, w = int32_t(q * g.stride_w) + at_w;
         offset = ((n * g.h + h) * g.w + w) * chunks + chunk % chunks;
 
