@@ -11,6 +11,7 @@
 mod apply;
 mod blur;
 mod color;
+mod launches;
 pub mod params;
 #[cfg(test)]
 mod properties;
@@ -23,6 +24,7 @@ pub use params::{PARAMS, ViewParams};
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
 use crate::augment::{draw_batch, preset};
+use crate::device::launch::{Launch, Operands};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -195,6 +197,14 @@ impl Op for Augment {
             });
         });
     }
+
+    fn workspace(&self, inputs: &[TensorType]) -> usize {
+        launches::Plan::of(self, inputs).workspace
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        Ok(vec![launches::launch(self, on)])
+    }
 }
 
 pub const SPEC: OpSpec = OpSpec {
@@ -226,7 +236,7 @@ pub const SPEC: OpSpec = OpSpec {
         });
         vec![Tensor64::new([rows.shape[0], op.size, op.size, c], views.collect())]
     },
-    kernels: &[],
+    kernels: launches::KERNELS,
     cases,
 };
 
