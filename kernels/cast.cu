@@ -1,17 +1,15 @@
-// to[i] = from[i] in another type. Entries are named cast_<to>_<from>.
+// to[i] = bf16(from[i]), many tensors at once.
 //
-// Memory    cast_bf16_f32, cast_f32_bf16: from[n] read, to[n] overwritten, 16-byte aligned.
-//           cast_bf16_f32__multi: table[gridDim.x] read, an entry a block: `from` the address of `count` f32, `to` of
-//             as many bf16. The host splits a tensor into chunks, at multiples of 16384 elements; an entry whose `from`
-//             is a multiple of 16 bytes and `to` of 8 goes the fast way, any other element by element.
-//           Nothing overlaps.
+// Memory    table[gridDim.x] read, an entry a block: `from` the address of `count` f32, `to` of as many bf16. The host
+//           splits a tensor into chunks, at multiples of 16384 elements; an entry whose `from` is a multiple of 16 bytes
+//           and `to` of 8 goes the fast way, any other element by element. Nothing overlaps.
 // Work      256 threads. A thread takes 4 elements at a time: 16 bytes of f32 on one side and 8 of bf16 on the other,
-//           so that neighbouring lanes leave no gaps on either. Plain: grid min(ceil(n / 1024), 65535).
-//           multi: a block does the chunk its entry names, so a launch does all weights of a model.
-// Shape     Any n. multi: count at most 16384 keeps the blocks alike; any count works, 0 included.
-// Cost      6 n bytes, no arithmetic: memory bandwidth is the limit; multi also saves the launches, some 60 for a
+//           so that neighbouring lanes leave no gaps on either. A block does the chunk its entry names, so one launch
+//           does all weights of a model.
+// Shape     Any count; at most 16384 keeps the blocks alike.
+// Cost      6 bytes an element, no arithmetic: memory bandwidth is the limit; one launch instead of some 60 for a
 //           ResNet-18. Share of the limit: not yet measured.
-// Numbers   To bf16: round to nearest, ties to even; NaN stays NaN, beyond the largest becomes infinity. To f32: exact.
+// Numbers   Round to nearest, ties to even; NaN stays NaN, beyond the largest becomes infinity.
 // Lost      Nothing tried yet. Eight elements a thread would leave gaps of 16 bytes between the lanes' f32.
 
 #include "elementwise.cuh"
@@ -39,13 +37,6 @@ template <typename To, typename From>
 __device__ __forceinline__ void cast_one(To* to, const From* from)
 {
     *to = from_float<To>(to_float(*from));
-}
-
-template <typename To, typename From>
-__device__ __forceinline__ void cast(uint64_t n, const From* __restrict__ from, To* __restrict__ to)
-{
-    elementwise<QUAD>(
-        n, [&](uint64_t at) { cast_quad(to + at, from + at); }, [&](uint64_t at) { cast_one(to + at, from + at); });
 }
 
 struct alignas(8) Chunk {

@@ -17,7 +17,7 @@ use std::io::Write;
 const PROBES: usize = 40;
 
 /// Largest error allowed, as a share of the tensor's largest value. f32: sums of some thousand terms; gradients, whose
-/// reference is itself a difference quotient, get more. bf16: half an ulp is 2⁻⁹ of a value.
+/// reference is itself a difference quotient, get more. bf16: half an ulp is up to 2⁻⁸ of a value.
 fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
     match (how.precision, op, tensor) {
         (Precision::F32, _, gradient) if gradient.starts_with("d_") => 5e-5,
@@ -28,7 +28,7 @@ fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
         // Sums in f32, never rounded.
         (Precision::Bf16, "batch_norm", "mean" | "var" | "d_gamma" | "d_beta") => 5e-5,
         (Precision::Bf16, _, "loss" | "d_w" | "d_b") => 5e-5,
-        (Precision::Bf16, ..) => 2.2e-3,
+        (Precision::Bf16, ..) => 4.3e-3,
     }
 }
 
