@@ -1,6 +1,7 @@
 //! `add.cc`, `addc`, `sub.cc`, `subc`, `mad.cc`, `madc`: arithmetic longer than a register. PTX ISA, section 9.7.2.
 //!
-//! The condition code is a hidden register, the last source; an instruction with `.cc` writes it too.
+//! The condition code is a hidden register, the last source; an instruction with `.cc` writes it too. It holds the carry
+//! of a + !b + 1 when a − b is computed, so 0 for a borrow: nvcc's 128-bit division reads a borrow with `addc`.
 
 use crate::vm::isa::Mods;
 use crate::vm::lanes::{AluFn, Slots, WARP, get, set};
@@ -59,7 +60,7 @@ unsafe fn run<T: Word, const OP: u8, const IN: bool, const OUT: bool>(
         let (a, b) = (a[lane], b[lane]);
         let wide = match OP {
             ADD => a.wide() + b.wide() + carry,
-            SUB => a.wide().wrapping_sub(b.wide()).wrapping_sub(carry),
+            SUB => a.wide() + low(!b.wide()) + if IN { carry } else { 1 },
             MAD_LO => low(a.wide().wrapping_mul(b.wide())) + c[lane].wide() + carry,
             MAD_HI => (a.wide().wrapping_mul(b.wide()) >> T::BITS) + c[lane].wide() + carry,
             _ => low((signed(a).wrapping_mul(signed(b)) >> T::BITS) as u128) + c[lane].wide() + carry,
@@ -109,6 +110,30 @@ pub fn carry(opcode: &str, mods: &Mods, ty: Type) -> Option<AluFn> {
 mod tests {
     use super::*;
     use crate::vm::lanes::Frame;
+
+    #[test]
+    fn a_borrow_is_no_carry() {
+        let mods = |text: &str| text.split('.').map(str::to_string).collect::<Vec<_>>();
+        let link = |opcode: &str, text: &str| carry(opcode, &Mods(&mods(text)), Type::U32).unwrap();
+        for (a, b) in [(5u64, 7u64), (7, 5), (7, 7), (1 << 32, 1), (u64::MAX, 1 << 63), (0, u64::MAX)] {
+            let mut frame = Frame::new(32 * 8);
+            for (slot, value) in [(0, a), (32, b), (64, a >> 32), (96, b >> 32), (128, 0)] {
+                frame.words()[slot..slot + 32].fill(value as u32);
+            }
+            // SAFETY: eight registers lie at multiples of 32.
+            unsafe {
+                link("sub", "cc.u32")(frame.pointer(), &[160, 0, 32, 224, 0], u32::MAX);
+                link("subc", "cc.u32")(frame.pointer(), &[192, 64, 96, 224, 0], u32::MAX);
+                link("addc", "u32")(frame.pointer(), &[0, 128, 128, 224, 0], u32::MAX);
+                link("subc", "u32")(frame.pointer(), &[32, 128, 128, 224, 0], u32::MAX);
+            }
+            let words = frame.words();
+            let difference = u64::from(words[192]) << 32 | u64::from(words[160]);
+            let borrow = a < b;
+            assert_eq!(difference, a.wrapping_sub(b), "{a} - {b}");
+            assert_eq!((words[0], words[32]), (u32::from(!borrow), if borrow { u32::MAX } else { 0 }));
+        }
+    }
 
     #[test]
     fn long_addition_carries() {
