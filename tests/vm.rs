@@ -6,3 +6,5 @@ mod differential;
 mod kernels;
 #[path = "vm/planted.rs"]
 mod planted;
+#[path = "vm/wmma.rs"]
+mod wmma;

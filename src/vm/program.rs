@@ -1,6 +1,6 @@
 //! An entry with everything it calls, decoded: what the executor runs.
 
-use super::exec::{Access, Atomic, Barrier, Copy, Matrix, Mbarrier, Mma, Move, Shuffle, WarpOp};
+use super::exec::{Access, Atomic, Barrier, Copy, Fragment, Matrix, Mbarrier, Mma, Move, Shuffle, WarpOp};
 use super::isa::{Combine, Convert};
 use super::lanes::{AluFn, CompareFn, Frame, Slots};
 use super::ptx::Type;
@@ -164,7 +164,9 @@ pub enum Op {
     Fence,
     Copy(Box<Copy>),
     Mbarrier(Box<Mbarrier>),
-    Mma(Box<Mma>),
+    Fragment(Box<Fragment>),
+    /// One, or the two that make up a `wmma.mma`.
+    Mma(Box<[Mma]>),
     Nop,
 }
 

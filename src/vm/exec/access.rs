@@ -34,6 +34,15 @@ pub struct Reach {
     pub base: u64,
 }
 
+impl Reach {
+    /// Nothing reached yet.
+    #[inline(always)]
+    fn new(space: Space, addresses: [u64; WARP], seen: u32) -> Self {
+        let pointers = [std::ptr::null_mut(); WARP];
+        Self { space, addresses, pointers, mask: 0, seen, allocation: 0, base: 0 }
+    }
+}
+
 /// Words for a fault.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Verb {
@@ -75,18 +84,9 @@ impl Cta<'_> {
         verb: Verb,
     ) -> Result<Reach, Stop> {
         // SAFETY: the linker made the address from registers of this frame.
-        let mut addresses = unsafe { addresses(warp, spot, at) };
-        let mut reach = Reach {
-            space: at.space,
-            addresses,
-            pointers: [std::ptr::null_mut(); WARP],
-            mask: 0,
-            seen: mask,
-            allocation: 0,
-            base: 0,
-        };
-        let first = mask.trailing_zeros() as usize & 31;
+        let addresses = unsafe { addresses(warp, spot, at) };
         if let Base::Frame { words, stride } = at.base {
+            let mut reach = Reach::new(at.space, addresses, mask);
             for lane in 0..WARP {
                 // SAFETY: the linker checked that the offset lies in the area.
                 reach.pointers[lane] = unsafe {
@@ -99,7 +99,25 @@ impl Cta<'_> {
             reach.mask = mask;
             return Ok(reach);
         }
-        if at.space == Space::Generic {
+        self.reach_at(warp, spot, at.space, addresses, size, mask, verb)
+    }
+
+    /// The same for addresses already computed.
+    #[expect(clippy::too_many_arguments, reason = "who, where, which bytes, which lanes, and what for")]
+    #[inline(always)]
+    pub(super) fn reach_at(
+        &mut self,
+        warp: &mut Warp,
+        spot: Spot,
+        space: Space,
+        mut addresses: [u64; WARP],
+        size: u64,
+        mask: u32,
+        verb: Verb,
+    ) -> Result<Reach, Stop> {
+        let mut reach = Reach::new(space, addresses, mask);
+        let first = mask.trailing_zeros() as usize & 31;
+        if space == Space::Generic {
             let space = space_of(addresses[first]);
             if space != Space::Global {
                 addresses = addresses.map(|a| if space_of(a) == space { a & 0xffff_ffff } else { a });

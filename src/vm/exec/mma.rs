@@ -31,30 +31,82 @@ impl Cta<'_> {
         warp: &mut Warp,
         at: usize,
         spot: Spot,
-        mma: &Mma,
+        all: &[Mma],
         mask: u32,
         active: u32,
     ) -> Result<Flow, Stop> {
         if !self.gather_all(warp, at, spot, mask, active)? {
             return Ok(Flow::Blocked);
         }
-        // SAFETY: the linker made the slots for this frame.
-        simd::dispatch(
-            #[inline(always)]
-            || unsafe { multiply(spot.words, mma) },
-        );
+        let words = spot.words;
+        // SAFETY: the linker made the slots for this frame, here and below.
+        let product = |mma: &Mma| unsafe {
+            match mma.c_type {
+                Type::F64 => multiply_doubles(words, mma),
+                Type::S32 => multiply_integers(words, mma),
+                _ => simd::dispatch(
+                    #[inline(always)]
+                    || multiply(words, mma),
+                ),
+            }
+        };
+        if let [mma] = all {
+            unsafe { deliver(words, mma, &product(mma)) };
+            return Ok(Flow::Next);
+        }
+        // All are read before any is written.
+        let results: Vec<Results> = all.iter().map(product).collect();
+        all.iter().zip(&results).for_each(|(mma, results)| unsafe { deliver(words, mma, results) });
         Ok(Flow::Next)
     }
 }
 
-#[inline(always)]
-unsafe fn multiply(words: *mut u32, mma: &Mma) {
-    // SAFETY: the caller's promise, for all three.
-    unsafe {
-        if mma.c_type == Type::S32 {
-            multiply_integers(words, mma);
-            return;
+/// What a product leaves in registers of 32 bits; f64 in pairs of them.
+type Results = [[u32; WARP]; 4];
+
+/// Registers of a (16×k) and b (k×8).
+pub fn registers(k: usize, ty: Type) -> (usize, usize) {
+    let bits = 8 * k * ty.bytes() / 128;
+    (2 * bits, bits)
+}
+
+unsafe fn deliver(words: *mut u32, mma: &Mma, results: &Results) {
+    for (index, &slot) in mma.d.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if mma.d_type == Type::F64 {
+                let (low, high) = (&results[2 * index], &results[2 * index + 1]);
+                let values: [u64; WARP] =
+                    std::array::from_fn(|lane| u64::from(high[lane]) << 32 | u64::from(low[lane]));
+                set(words, slot, FULL, &values);
+            } else {
+                set(words, slot, FULL, &results[index]);
+            }
         }
+    }
+}
+
+/// m8n8k4: lane l holds a[l/4][l mod 4], b[l mod 4][l/4], and two elements of c in row l/4.
+unsafe fn multiply_doubles(words: *mut u32, mma: &Mma) -> Results {
+    // SAFETY: the caller's promise.
+    let [a, b, c0, c1] =
+        unsafe { [mma.a[0], mma.b[0], mma.c[0], mma.c[1]].map(|slot| get::<f64>(words, slot)) };
+    let mut results = [[0; WARP]; 4];
+    for lane in 0..WARP {
+        let (row, column) = (lane / 4, lane % 4 * 2);
+        for (at, c) in [c0, c1].iter().enumerate() {
+            let sum = (0..4).fold(c[lane], |sum, k| a[4 * row + k].mul_add(b[4 * (column + at) + k], sum));
+            results[2 * at][lane] = sum.to_bits() as u32;
+            results[2 * at + 1][lane] = (sum.to_bits() >> 32) as u32;
+        }
+    }
+    results
+}
+
+#[inline(always)]
+unsafe fn multiply(words: *mut u32, mma: &Mma) -> Results {
+    // SAFETY: the caller's promise.
+    unsafe {
         let mut tiles = Tiles { a: [[0.0; MAX_K]; M], b: [[0.0; N]; MAX_K], c: [[0.0; N]; M] };
         let decode = |bits: u32, part: usize| match mma.a_type {
             Type::F16 => from_f16((bits >> (16 * part)) as u16),
@@ -83,22 +135,24 @@ unsafe fn multiply(words: *mut u32, mma: &Mma) {
                 }
             }
         }
-        for (index, &slot) in mma.d.iter().enumerate() {
-            let values: [u32; WARP] = std::array::from_fn(|lane| {
+        let half = mma.d_type == Type::F16;
+        std::array::from_fn(|index| {
+            std::array::from_fn(|lane| {
                 let (row, column) = (lane / 4, lane % 4 * 2);
-                if half {
+                if half && index >= 2 {
+                    0
+                } else if half {
                     let row = &tiles.c[row + 8 * index];
                     u32::from(to_f16(row[column])) | u32::from(to_f16(row[column + 1])) << 16
                 } else {
                     tiles.c[row + 8 * (index / 2)][column + index % 2].to_bits()
                 }
-            });
-            set(words, slot, FULL, &values);
-        }
+            })
+        })
     }
 }
 
-unsafe fn multiply_integers(words: *mut u32, mma: &Mma) {
+unsafe fn multiply_integers(words: *mut u32, mma: &Mma) -> Results {
     let mut tiles = Tiles { a: [[0i64; MAX_K]; M], b: [[0; N]; MAX_K], c: [[0; N]; M] };
     let decode = |ty: Type| {
         move |bits: u32, part: usize| {
@@ -122,13 +176,12 @@ unsafe fn multiply_integers(words: *mut u32, mma: &Mma) {
                 }
             }
         }
-        for (index, &slot) in mma.d.iter().enumerate() {
-            let values: [i32; WARP] = std::array::from_fn(|lane| {
+        std::array::from_fn(|index| {
+            std::array::from_fn(|lane| {
                 let sum = tiles.c[lane / 4 + 8 * (index / 2)][lane % 4 * 2 + index % 2];
-                if mma.saturate { sum.clamp(i32::MIN.into(), i32::MAX.into()) as i32 } else { sum as i32 }
-            });
-            set(words, slot, FULL, &values);
-        }
+                if mma.saturate { sum.clamp(i32::MIN.into(), i32::MAX.into()) as u32 } else { sum as u32 }
+            })
+        })
     }
 }
 

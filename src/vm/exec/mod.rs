@@ -8,6 +8,7 @@ mod carry;
 mod copy;
 mod count;
 mod cta;
+mod fragment;
 mod grid;
 mod inspect;
 mod launch;
@@ -21,8 +22,10 @@ mod warp;
 mod warp_op;
 
 pub use carry::carry;
+pub use fragment::{Fragment, Part};
 pub use grid::Shape;
 pub use launch::{Outcome, run};
+pub use mma::registers as mma_registers;
 pub use ops::*;
 
 /// Generic address of a block's shared memory.

@@ -248,15 +248,16 @@ pub enum Matrix {
     Transpose { d: u32, a: u32 },
 }
 
-/// `mma.sync.m16n8k*`.
+/// `mma.sync.m16n8k*`; of f64, m8n8k4.
 #[derive(Clone, Debug)]
 pub struct Mma {
     pub k: usize,
     /// Of a and b: F16, Bf16, Tf32, S8, U8 (b's may differ in sign for integers).
     pub a_type: Type,
     pub b_type: Type,
-    /// Of c and d: F32, F16 or S32.
+    /// F32, F16, S32 or F64.
     pub c_type: Type,
+    pub d_type: Type,
     pub saturate: bool,
     pub d: Vec<u32>,
     pub a: Vec<u32>,

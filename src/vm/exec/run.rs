@@ -209,6 +209,7 @@ impl<'g> Cta<'g> {
             Op::Copy(copy) => self.copy::<INSPECT>(warp, spot, copy, active),
             Op::Mbarrier(mbarrier) => self.mbarrier::<INSPECT>(warp, spot, mbarrier, active),
             Op::Matrix(matrix) => self.matrix::<INSPECT>(warp, at, spot, matrix, mask, active),
+            Op::Fragment(fragment) => self.fragment::<INSPECT>(warp, at, spot, fragment, mask, active),
             Op::Mma(mma) => self.mma(warp, at, spot, mma, mask, active),
             _ => Ok(Flow::Next),
         }

@@ -481,6 +481,7 @@ impl<'s> Linker<'s> {
             "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" | "membar"
             | "fence" | "griddepcontrol" => plain(self.synchronisation(i, line)?),
             "mma" => self.mma(i, line),
+            "wmma" => self.wmma(i, line),
             _ => self.data(i, line, text),
         }
     }

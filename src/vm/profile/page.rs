@@ -88,7 +88,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Load(_) => "load",
         Op::Store(_) => "store",
         Op::Atomic(_) => "atomic",
-        Op::Matrix(_) => "matrix load/store",
+        Op::Matrix(_) | Op::Fragment(_) => "matrix load/store",
         Op::Mma(_) => "tensor core",
         Op::Branch { .. } | Op::BranchIndexed { .. } | Op::Call(_) | Op::Return | Op::Exit | Op::Trap => {
             "control"
