@@ -3,7 +3,7 @@
 use super::exec::{self, Outcome, Shape};
 use super::link::{self, Globals, initial_bytes};
 use super::memory::Memory;
-use super::program::Program;
+use super::program::{Program, Special};
 use super::ptx::{self, Source, Space};
 use crate::error::{Error, Result};
 
@@ -43,6 +43,8 @@ use crate::error::{Error, Result};
 #[derive(Default)]
 pub struct Machine {
     memory: Memory,
+    /// Made when a kernel first asks for it.
+    workspace: Option<u64>,
 }
 
 /// A loaded `.ptx` file; its variables live in the memory of the machine that loaded it.
@@ -178,8 +180,23 @@ impl Machine {
             }
             params[param.offset..][..bytes.len()].copy_from_slice(&bytes);
         }
+        let workspace = self.workspace(program)?;
         self.memory.forget_accesses();
-        Ok(exec::run(program, &self.memory, shape, params, progress))
+        Ok(exec::run(program, &self.memory, shape, params, workspace, progress))
+    }
+
+    /// Where the blocks of a grid meet, cleared: bytes used, and the barrier. 0 for a program that asks for none.
+    fn workspace(&mut self, program: &Program) -> Result<u64> {
+        if !program.reads(|special| matches!(special, Special::Workspace(_))) {
+            return Ok(0);
+        }
+        let address = match self.workspace {
+            Some(address) => address,
+            None => self.allocate("grid workspace", 8)?,
+        };
+        self.workspace = Some(address);
+        self.write(address, &[8, 0, 0, 0, 0, 0, 0, 0])?;
+        Ok(address)
     }
 }
 

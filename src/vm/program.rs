@@ -84,6 +84,10 @@ pub enum Special {
     StaticShared,
     DynamicShared,
     TotalShared,
+    /// So many bytes into the shared memory that the driver keeps for itself.
+    ReservedShared(u32),
+    /// Low or high half of the address where the blocks of a cooperative launch meet.
+    Workspace(bool),
     /// Anything that is one number for the whole machine.
     Fixed(u32),
 }
@@ -212,7 +216,15 @@ pub enum Builtin {
     Free,
 }
 
+/// Bytes of shared memory a block keeps for the driver, if the program asks for them.
+pub const RESERVED_SHARED: u32 = 1024;
+
 impl Program {
+    /// Whether the program reads a special register of this sort.
+    pub fn reads(&self, sort: impl Fn(Special) -> bool) -> bool {
+        self.functions.iter().any(|f| f.specials.iter().any(|&(special, ..)| sort(special)))
+    }
+
     /// `file:line` of an instruction, outwards through what it was inlined into; None without `-lineinfo`.
     pub fn source(&self, pc: u32) -> Option<String> {
         let name = |(file, line): &(u32, u32)| {

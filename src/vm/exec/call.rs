@@ -80,6 +80,9 @@ impl Cta<'_> {
                     Special::StaticShared => fixed,
                     Special::DynamicShared => shape.dynamic_shared,
                     Special::TotalShared => fixed + shape.dynamic_shared,
+                    Special::ReservedShared(offset) => self.reserved + offset,
+                    Special::Workspace(false) => self.grid.workspace as u32,
+                    Special::Workspace(true) => (self.grid.workspace >> 32) as u32,
                     Special::Fixed(value) => value,
                 }
             };

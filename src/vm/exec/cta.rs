@@ -7,9 +7,10 @@ use super::inspect::Checks;
 use super::run::Yield;
 use super::warp::{SplitState, Warp};
 use super::{Stop, call};
-use crate::vm::check::{Clocks, Kind, Shadow};
+use crate::vm::check::{ByteState, Clocks, Kind, Shadow};
 use crate::vm::lanes::{FULL, WARP, lanes};
 use crate::vm::profile::Counter;
+use crate::vm::program::{RESERVED_SHARED, Special};
 
 /// Bytes aligned as shared memory is.
 pub struct SharedMemory {
@@ -21,6 +22,11 @@ impl SharedMemory {
     fn new(len: usize) -> Self {
         // Garbage that shows.
         Self { words: vec![u128::MAX; len.div_ceil(16)], len }
+    }
+
+    /// Zeros from byte `start`, a multiple of 16, to the end.
+    fn zero(&mut self, start: usize) {
+        self.words[start / 16..].fill(0);
     }
 
     pub fn pointer(&mut self) -> *mut u8 {
@@ -41,6 +47,8 @@ pub struct Cta<'g> {
     pub grid: &'g Grid<'g>,
     pub block: u64,
     pub shared: SharedMemory,
+    /// Where the driver's part of it begins.
+    pub reserved: u32,
     pub warps: Vec<Warp>,
     /// Threads that have not exited.
     pub alive: u32,
@@ -64,12 +72,18 @@ impl<'g> Cta<'g> {
     pub fn new(grid: &'g Grid<'g>, block: u64) -> Self {
         let threads = grid.shape.threads();
         let warps = threads.div_ceil(WARP as u32) as usize;
-        let shared = grid.program.shared_bytes as usize + grid.shape.dynamic_shared as usize;
+        let own = (grid.program.shared_bytes + grid.shape.dynamic_shared).next_multiple_of(16);
+        let mut shared = grid.program.shared_bytes as usize + grid.shape.dynamic_shared as usize;
+        let asks = grid.program.reads(|special| matches!(special, Special::ReservedShared(_)));
+        if asks {
+            shared = (own + RESERVED_SHARED) as usize;
+        }
         let checks = || Box::new(Checks { clocks: Clocks::new(warps), shadow: Shadow::new(shared) });
         let mut cta = Self {
             grid,
             block,
             shared: SharedMemory::new(shared),
+            reserved: own,
             warps: Vec::new(),
             alive: threads,
             barriers: (0..16).map(|_| Named::default()).collect(),
@@ -84,6 +98,12 @@ impl<'g> Cta<'g> {
             seen_progress: 0,
             progressed: false,
         };
+        if asks {
+            cta.shared.zero(own as usize);
+            if let Some(checks) = &mut cta.checks {
+                checks.shadow.mark(own as usize, RESERVED_SHARED as usize, ByteState::Written);
+            }
+        }
         for index in 0..warps {
             let lanes = threads as usize - index * WARP;
             let alive = if lanes >= WARP { FULL } else { (1 << lanes) - 1 };

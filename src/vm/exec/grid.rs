@@ -63,6 +63,8 @@ pub struct Grid<'g> {
     pub memory: &'g Memory,
     pub shape: &'g Shape,
     pub params: Vec<u8>,
+    /// Device address where the blocks of a cooperative launch meet.
+    pub workspace: u64,
     pub foreign: Mutex<Foreign>,
     findings: Mutex<BTreeMap<(u32, Kind), Finding>>,
     pub stop: AtomicBool,
@@ -84,12 +86,19 @@ pub struct Site {
 }
 
 impl<'g> Grid<'g> {
-    pub fn new(program: &'g Program, memory: &'g Memory, shape: &'g Shape, params: Vec<u8>) -> Self {
+    pub fn new(
+        program: &'g Program,
+        memory: &'g Memory,
+        shape: &'g Shape,
+        params: Vec<u8>,
+        workspace: u64,
+    ) -> Self {
         Self {
             program,
             memory,
             shape,
             params,
+            workspace,
             foreign: Mutex::default(),
             findings: Mutex::default(),
             stop: AtomicBool::new(false),

@@ -30,9 +30,10 @@ pub fn run(
     memory: &Memory,
     shape: &Shape,
     params: Vec<u8>,
+    workspace: u64,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Outcome {
-    let grid = Grid::new(program, memory, shape, params);
+    let grid = Grid::new(program, memory, shape, params, workspace);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if shape.workers == 0 { cores } else { shape.workers };
     let workers = workers.min(usize::try_from(shape.blocks()).unwrap_or(usize::MAX)).max(1);

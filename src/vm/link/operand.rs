@@ -2,7 +2,7 @@
 
 use super::{Linker, Named, code_address};
 use crate::vm::exec::{Address, Base, PARAM_BASE, SHARED_BASE};
-use crate::vm::program::{NONE, NOT, Relation, Special};
+use crate::vm::program::{NONE, NOT, RESERVED_SHARED, Relation, Special};
 use crate::vm::ptx::{Init, Operand, Space, Syntax, Type, syntax};
 
 impl Linker<'_> {
@@ -243,10 +243,16 @@ pub fn special(name: &str) -> Option<(Special, Type)> {
         }
         "%clusterid.x" => word(Special::Ctaid(0)),
         "%nclusterid.x" => word(Special::Nctaid(0)),
-        // The driver keeps no shared memory for itself here.
-        name if name.starts_with("%envreg") || name.starts_with("%reserved_smem_offset") => {
-            word(Special::Fixed(0))
+        // Where cooperative groups keep the barriers of tiles of several warps, and of the grid.
+        "%reserved_smem_offset_begin" | "%reserved_smem_offset_0" => word(Special::ReservedShared(0)),
+        "%reserved_smem_offset_1" | "%reserved_smem_offset_2" => {
+            word(Special::ReservedShared(RESERVED_SHARED / 2))
         }
+        "%reserved_smem_offset_end" => word(Special::ReservedShared(RESERVED_SHARED)),
+        "%reserved_smem_offset_cap" => word(Special::Fixed(RESERVED_SHARED)),
+        "%envreg1" => word(Special::Workspace(true)),
+        "%envreg2" => word(Special::Workspace(false)),
+        name if name.starts_with("%envreg") => word(Special::Fixed(0)),
         _ => None,
     }
 }
