@@ -2,6 +2,8 @@
 
 #[path = "vm/differential.rs"]
 mod differential;
+#[path = "vm/idioms.rs"]
+mod idioms;
 #[path = "vm/kernels.rs"]
 mod kernels;
 #[path = "vm/planted.rs"]

@@ -14,6 +14,8 @@ pub struct Clocks {
     warps: usize,
     /// Clock of its warp when a lane last met others, lane by lane: what orders the lanes of a warp.
     met: Vec<[u32; WARP]>,
+    /// Clock of its warp that a lane has learned of through strong accesses: locks between the lanes of a warp.
+    learned: Vec<[u32; WARP]>,
     /// Row w: what warp w knows of each.
     known: Vec<u32>,
     /// The same at w's last fence.
@@ -40,6 +42,7 @@ impl Clocks {
         Self {
             warps,
             met: vec![[0; WARP]; warps],
+            learned: vec![[0; WARP]; warps],
             known,
             fenced: vec![0; warps * warps],
             epoch: 1,
@@ -90,6 +93,7 @@ impl Clocks {
         }
         let met = &self.met[warp];
         stamp.thread == thread
+            || self.learned[warp][(thread % 32) as usize] > stamp.clock
             || met[(stamp.thread % 32) as usize].min(met[(thread % 32) as usize]) > stamp.clock
     }
 
@@ -115,11 +119,18 @@ impl Clocks {
         self.fenced_epoch = self.epoch;
     }
 
-    /// A strong access to shared memory.
-    pub fn strong_shared(&mut self, warp: usize, at: u32, reads: bool, writes: bool) {
+    /// A lane has read what its own warp wrote after a fence at `clock`.
+    pub fn learn(&mut self, warp: usize, lane: usize, clock: u32) {
+        let learned = &mut self.learned[warp][lane];
+        *learned = (*learned).max(clock);
+    }
+
+    /// A strong access of a lane to shared memory.
+    pub fn strong_shared(&mut self, warp: usize, lane: usize, at: u32, reads: bool, writes: bool) {
         let mut place = self.shared.remove(&at).unwrap_or_else(|| vec![0; self.warps]);
         if reads {
             self.acquire(warp, &place);
+            self.learn(warp, lane, place[warp]);
         }
         if writes {
             join(&mut place, &self.fenced[warp * self.warps..][..self.warps]);
@@ -134,7 +145,7 @@ impl Clocks {
         self.shared.insert(at, place);
     }
 
-    /// A strong access to global memory.
+    /// A strong access to global memory; returns the clock of its own warp that it learns of.
     pub fn strong_global(
         &mut self,
         places: &mut Foreign,
@@ -143,11 +154,13 @@ impl Clocks {
         at: u64,
         reads: bool,
         writes: bool,
-    ) {
+    ) -> u32 {
         let place = places.places.entry(at).or_default();
+        let mut learned = 0;
         if reads {
             for (&other, (epoch, row)) in place.iter() {
                 if other == block {
+                    learned = row[warp];
                     join(&mut self.known[warp * self.warps..][..self.warps], row);
                 } else {
                     let known = self.foreign.entry(other).or_default();
@@ -165,6 +178,7 @@ impl Clocks {
                 *epoch = (*epoch).max(known);
             }
         }
+        learned
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Stamp {
     pub pc: u32,
     /// Atomic or volatile: two such never race.
     pub strong: bool,
+    /// A compare-and-swap, which a plain read may precede or follow: it is read again if it was stale.
+    pub compare: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -108,8 +110,9 @@ impl Shadow {
         let mut conflict = None;
         let grain = self.grain;
         for (at, cell) in self.cells[offset / grain..(offset + len).div_ceil(grain)].iter_mut().enumerate() {
-            let mut against = |stamp: &Stamp, earlier_writes| {
-                let settled = stamp.block == 0 || (stamp.strong && me.strong) || ordered(stamp);
+            let mut against = |stamp: &Stamp, earlier_writes: bool| {
+                let retried = stamp.compare && !writes || me.compare && !earlier_writes;
+                let settled = retried || stamp.block == 0 || (stamp.strong && me.strong) || ordered(stamp);
                 if !settled && conflict.is_none() {
                     conflict = Some(Conflict { earlier: *stamp, earlier_writes, offset: at * grain });
                 }

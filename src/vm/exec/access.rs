@@ -273,11 +273,6 @@ impl Cta<'_> {
         while rest != 0 {
             let reach = self.reach(warp, spot, &access.at, size, rest, Verb::Read)?;
             rest &= !reach.seen;
-            if INSPECT {
-                self.count_access(spot.pc, &reach, size);
-                let touch = Touch { reads: true, writes: false, order: access.order };
-                self.inspect(warp.index, spot.pc, &reach, size, touch, |_| false, |_| {});
-            }
             if access.order != Order::Plain {
                 // A spinning reader must not hold up what it waits for.
                 warp.spins += 1;
@@ -308,6 +303,12 @@ impl Cta<'_> {
                         _ => pull::<u128, u128>(p, |x| x),
                     }
                 }
+            }
+            if INSPECT {
+                // Behind the read: who sees a flag set must learn what was published before it.
+                self.count_access(spot.pc, &reach, size);
+                let touch = Touch { reads: true, writes: false, order: access.order };
+                self.inspect(warp.index, spot.pc, &reach, size, touch, |_| false, |_| {});
             }
         }
         Ok(())

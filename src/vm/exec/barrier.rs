@@ -108,6 +108,14 @@ impl Cta<'_> {
         named.generation += 1;
         self.progressed = true;
         let Some(checks) = &mut self.checks else { return };
+        // Lanes that came in parts meet now, not when their part came.
+        for (at, part) in come.iter().enumerate().filter(|(_, part)| part.mask.count_ones() < WARP as u32) {
+            let others = come.iter().skip(at + 1).filter(|other| other.warp == part.warp);
+            let mask = others.fold(0, |mask, other| mask | other.mask);
+            if mask != 0 {
+                checks.clocks.meet(part.warp, mask | part.mask);
+            }
+        }
         checks.clocks.barrier(come.iter().map(|c| c.warp));
         if !whole {
             return;

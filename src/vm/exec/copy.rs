@@ -247,6 +247,7 @@ impl Cta<'_> {
             epoch: checks.clocks.epoch,
             pc: pending.pc,
             strong: false,
+            compare: false,
         };
         checks.shadow.access(pending.to, pending.bytes, stamp, true, |_| true);
     }

@@ -80,8 +80,9 @@ impl Cta<'_> {
                 shadow.mark(offset, size, ByteState::Written);
             }
             let thread = (warp * WARP + lane) as u32;
-            let strong = touch.order != Order::Plain;
-            let stamp = Stamp { block, thread, clock: clocks.own(warp), epoch: clocks.epoch, pc, strong };
+            let (clock, epoch) = (clocks.own(warp), clocks.epoch);
+            let (strong, compare) = (touch.order != Order::Plain, touch.order == Order::Compare);
+            let stamp = Stamp { block, thread, clock, epoch, pc, strong, compare };
             let settled = |earlier: &Stamp| {
                 if earlier.block == block {
                     clocks.ordered(earlier, thread)
@@ -95,6 +96,20 @@ impl Cta<'_> {
                 complaints.push((lane, Complaint::Conflict(conflict)));
             }
             perform(lane);
+        }
+        if touch.order != Order::Plain && touch.reads && touch.writes && global {
+            // Another block may have published between the look above and the update.
+            let mut places = lock(&self.grid.foreign);
+            for lane in lanes(reach.mask) {
+                clocks.strong_global(
+                    &mut places,
+                    warp,
+                    self.block as u32,
+                    reach.addresses[lane],
+                    true,
+                    false,
+                );
+            }
         }
         for (lane, complaint) in complaints {
             self.complain(warp, pc, reach, lane, touch, complaint);
@@ -143,14 +158,14 @@ fn order(
     }
     if reach.space == Space::Shared {
         for lane in lanes(reach.mask) {
-            clocks.strong_shared(warp, reach.addresses[lane] as u32, touch.reads, touch.writes);
+            clocks.strong_shared(warp, lane, reach.addresses[lane] as u32, touch.reads, touch.writes);
         }
     } else {
         let mut places = lock(&grid.foreign);
-        let mut last = None;
+        let (mut last, mut learned) = (None, 0);
         for lane in lanes(reach.mask) {
             if last.replace(reach.addresses[lane]) != Some(reach.addresses[lane]) {
-                clocks.strong_global(
+                learned = clocks.strong_global(
                     &mut places,
                     warp,
                     block,
@@ -159,6 +174,7 @@ fn order(
                     touch.writes,
                 );
             }
+            clocks.learn(warp, lane, learned);
         }
     }
 }

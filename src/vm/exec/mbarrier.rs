@@ -194,7 +194,8 @@ impl Cta<'_> {
                     seen.dedup();
                     for offset in seen {
                         if let Some(checks) = &mut self.checks {
-                            checks.clocks.strong_shared(warp.index, offset, true, false);
+                            let lane = done.trailing_zeros() as usize & 31;
+                            checks.clocks.strong_shared(warp.index, lane, offset, true, false);
                             checks.clocks.meet(warp.index, done);
                         }
                         self.settle_tied(offset);

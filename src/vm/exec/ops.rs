@@ -28,6 +28,8 @@ pub enum Order {
     Plain,
     /// `.volatile`, `.relaxed`, atomics: never part of a race, synchronise together with fences.
     Strong,
+    /// Strong, and finds out by itself whether a plain read before has gone stale: `atom.cas`.
+    Compare,
     Acquire,
     Release,
     AcquireRelease,

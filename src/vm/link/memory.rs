@@ -122,8 +122,11 @@ impl Linker<'_> {
         }
         let at = self.address(&rest[0], self.space(&mods), line)?;
         let b = self.source(&rest[1], ty, line)?;
-        let c = if op == AtomicOp::Cas { self.source(&rest[2], ty, line)? } else { NONE };
-        Ok(Op::Atomic(Box::new(Atomic { at, op, ty, d, b, c, order: self.order(&mods, Order::Strong) })))
+        let (c, order) = match op {
+            AtomicOp::Cas => (self.source(&rest[2], ty, line)?, Order::Compare),
+            _ => (NONE, Order::Strong),
+        };
+        Ok(Op::Atomic(Box::new(Atomic { at, op, ty, d, b, c, order: self.order(&mods, order) })))
     }
 
     fn cvta(&mut self, i: &Instruction, line: u32) -> Result<Op, Syntax> {
