@@ -26,10 +26,10 @@ impl Cta<'_> {
     pub(super) fn count_access(&mut self, pc: u32, reach: &Reach, size: u64) {
         let Some(counter) = self.counters.get_mut(pc as usize).filter(|_| reach.mask != 0) else { return };
         let bytes = size * u64::from(reach.mask.count_ones());
-        counter.requests += 1;
-        counter.bytes += bytes;
         match reach.space {
             Space::Global => {
+                counter.requests += 1;
+                counter.bytes += bytes;
                 let mut sectors: Vec<u64> = lanes(reach.mask)
                     .flat_map(|lane| {
                         let first = reach.addresses[lane] / SECTOR;
@@ -42,6 +42,8 @@ impl Cta<'_> {
                 counter.sectors_ideal += distinct_bytes(reach, size).div_ceil(SECTOR);
             }
             Space::Shared => {
+                counter.shared_requests += 1;
+                counter.shared_bytes += bytes;
                 let (wavefronts, ideal) = wavefronts(reach, size);
                 counter.wavefronts += wavefronts;
                 counter.wavefronts_ideal += ideal;

@@ -13,10 +13,12 @@ pub struct Counter {
     pub lanes: u64,
     /// Branches that divided a warp.
     pub diverged: u64,
-    /// Accesses to memory, one a warp.
+    /// Accesses to global memory, one a warp, and to shared memory: an async copy makes both.
     pub requests: u64,
+    pub shared_requests: u64,
     /// Bytes its lanes asked for.
     pub bytes: u64,
+    pub shared_bytes: u64,
     /// 32-byte sectors of global memory touched, and how many would do if the bytes lay together.
     pub sectors: u64,
     pub sectors_ideal: u64,
@@ -41,7 +43,9 @@ impl Counters {
             sum.lanes += one.lanes;
             sum.diverged += one.diverged;
             sum.requests += one.requests;
+            sum.shared_requests += one.shared_requests;
             sum.bytes += one.bytes;
+            sum.shared_bytes += one.shared_bytes;
             sum.sectors += one.sectors;
             sum.sectors_ideal += one.sectors_ideal;
             sum.wavefronts += one.wavefronts;

@@ -163,8 +163,8 @@ impl Page {
             self.global.sectors += counter.sectors;
         }
         if counter.wavefronts > 0 {
-            self.shared.requests += counter.requests;
-            self.shared.bytes += counter.bytes;
+            self.shared.requests += counter.shared_requests;
+            self.shared.bytes += counter.shared_bytes;
             self.shared.wavefronts += counter.wavefronts;
             self.shared.bank_conflicts += counter.wavefronts - counter.wavefronts_ideal;
         }
