@@ -10,6 +10,7 @@ mod float;
 mod half;
 mod int;
 mod mods;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use compare::{Combine, setp};
 pub use convert::{Convert, convert};
 pub(crate) use half::{from_bf16, from_f16, to_bf16, to_f16};
 pub use mods::Mods;
+pub use pairs::eighths;
 
 use super::lanes::AluFn;
 use super::ptx::Type;
@@ -42,6 +44,9 @@ impl Recipe {
 
 /// The recipe of a lane-wise instruction, or None if this is not one the machine knows.
 pub fn recipe(opcode: &str, mods: &Mods) -> Option<Recipe> {
+    if mods.has("s16x2") || mods.has("u16x2") {
+        return pairs::integers(opcode, mods);
+    }
     match mods.last_type()? {
         Type::F32 | Type::F64 => float::recipe(opcode, mods),
         ty if ty.float() => half::recipe(opcode, mods),

@@ -2,7 +2,7 @@
 
 use super::Linker;
 use crate::vm::exec::Move;
-use crate::vm::isa::{Combine, Convert, Mods, convert, recipe, setp};
+use crate::vm::isa::{Combine, Convert, Mods, Recipe, convert, eighths, recipe, setp};
 use crate::vm::lanes::{Lane, Slots, WARP, get, set, unary};
 use crate::vm::program::{Conversion, Logic, NONE, Op, SelectFn};
 use crate::vm::ptx::{Instruction, Operand, Syntax, Type, syntax};
@@ -31,16 +31,18 @@ impl Linker<'_> {
                 if i.operands.len() != recipe.sources.len() + 1 {
                     return syntax(line, format!("`{text}` takes {} operands", recipe.sources.len() + 1));
                 }
-                let mut slots: Slots = [0; 5];
-                slots[0] = self.dest(&i.operands[0], recipe.dest.bytes(), line)?;
-                for (slot, (operand, ty)) in
-                    slots[1..].iter_mut().zip(i.operands[1..].iter().zip(&recipe.sources))
-                {
-                    *slot = self.source(operand, *ty, line)?;
-                }
-                Ok((Op::Alu { run: recipe.run, slots }, recipe.flops))
+                Ok((self.lane_wise(i, &recipe, line)?, recipe.flops))
             }
         }
+    }
+
+    fn lane_wise(&mut self, i: &Instruction, recipe: &Recipe, line: u32) -> Result<Op, Syntax> {
+        let mut slots: Slots = [0; 5];
+        slots[0] = self.dest(&i.operands[0], recipe.dest.bytes(), line)?;
+        for (slot, (operand, ty)) in slots[1..].iter_mut().zip(i.operands[1..].iter().zip(&recipe.sources)) {
+            *slot = self.source(operand, *ty, line)?;
+        }
+        Ok(Op::Alu { run: recipe.run, slots })
     }
 
     fn operands<'i, const N: usize>(
@@ -166,6 +168,9 @@ impl Linker<'_> {
     /// Conversions read and write registers that may be wider than their types.
     fn cvt(&mut self, i: &Instruction, line: u32) -> Result<Op, Syntax> {
         let mods = Mods(&i.modifiers);
+        if let Some(recipe) = eighths(&mods).filter(|recipe| i.operands.len() == recipe.sources.len() + 1) {
+            return self.lane_wise(i, &recipe, line);
+        }
         if i.operands.len() == 3 {
             let Some(recipe) = Convert::pack(&mods) else { return self.unknown(i, line) };
             let [d, a, b] = self.operands::<3>(i, line)?;
