@@ -45,7 +45,8 @@ pub struct Run {
     /// Tensors to put into device memory.
     #[arg(long)]
     buffers: Option<PathBuf>,
-    /// Kernel arguments in order: u32:5, i32:-1, u64:7, f32:0.5, f64:2.5, buf:NAME.
+    /// Kernel arguments in order: u32:5, i32:-1, u64:7, u8:1, u16:2, f32:0.5, f64:2.5, buf:NAME, or a struct of
+    /// them, as in struct:buf:NAME,f32:0.5.
     #[arg(long = "arg", allow_hyphen_values = true)]
     arguments: Vec<String>,
     /// Write the buffers here when the kernel has run.
@@ -191,6 +192,12 @@ fn argument(text: &str, buffers: &BTreeMap<String, Buffer>) -> Result<Argument> 
     };
     let bad = || format!("--arg {text}: `{value}` is no {kind}");
     Ok(match kind {
+        "u8" => Argument::U8(value.parse().with_context(bad)?),
+        "u16" => Argument::U16(value.parse().with_context(bad)?),
+        "struct" => {
+            let fields = value.split(',').map(|field| argument(field.trim(), buffers));
+            Argument::Struct(fields.collect::<Result<_>>()?)
+        }
         "u32" => Argument::U32(value.parse().with_context(bad)?),
         "i32" => Argument::I32(value.parse().with_context(bad)?),
         "u64" => Argument::U64(value.parse().with_context(bad)?),
@@ -203,6 +210,6 @@ fn argument(text: &str, buffers: &BTreeMap<String, Buffer>) -> Result<Argument> 
                 bail!("--arg {text}: --buffers has no `{value}`; it has: {}", known.join(", "));
             }
         },
-        _ => bail!("--arg {text}: the type is one of u32, i32, u64, f32, f64, buf"),
+        _ => bail!("--arg {text}: the type is one of u8, u16, u32, i32, u64, f32, f64, buf, struct"),
     })
 }

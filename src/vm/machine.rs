@@ -54,24 +54,46 @@ pub struct Module {
 }
 
 /// What a kernel is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Argument {
+    U8(u8),
+    U16(u16),
     U32(u32),
     I32(i32),
     U64(u64),
     F32(f32),
     F64(f64),
     Pointer(u64),
+    /// A struct, laid out as in C++.
+    Struct(Vec<Argument>),
 }
 
 impl Argument {
-    fn bytes(self) -> Vec<u8> {
+    fn bytes(&self) -> Vec<u8> {
         match self {
+            Self::U8(x) => x.to_le_bytes().into(),
+            Self::U16(x) => x.to_le_bytes().into(),
             Self::U32(x) => x.to_le_bytes().into(),
             Self::I32(x) => x.to_le_bytes().into(),
             Self::F32(x) => x.to_le_bytes().into(),
             Self::U64(x) | Self::Pointer(x) => x.to_le_bytes().into(),
             Self::F64(x) => x.to_le_bytes().into(),
+            Self::Struct(fields) => {
+                let mut all = Vec::new();
+                for field in fields {
+                    all.resize(all.len().next_multiple_of(field.align()), 0);
+                    all.extend(field.bytes());
+                }
+                all.resize(all.len().next_multiple_of(self.align()), 0);
+                all
+            }
+        }
+    }
+
+    fn align(&self) -> usize {
+        match self {
+            Self::Struct(fields) => fields.iter().map(Self::align).max().unwrap_or(1),
+            other => other.bytes().len(),
         }
     }
 }
