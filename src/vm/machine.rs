@@ -124,7 +124,13 @@ impl Machine {
         let source = ptx::parse(ptx).map_err(|e| Error::kernel("PTX", e.to_string()))?;
         let mut globals = Globals::new();
         let device = |space| matches!(space, Space::Global | Space::Const);
+        let mut room = MAX_VARIABLES;
         for variable in source.variables.iter().filter(|v| device(v.space) && !(v.external && v.bytes == 0)) {
+            room = room.checked_sub(variable.bytes).ok_or_else(|| {
+                let (line, name) = (variable.line, &variable.name);
+                let what = format!("line {line}: `{name}` and those before it exceed {MAX_VARIABLES} bytes");
+                Error::kernel("PTX", what)
+            })?;
             let address = self.allocate(&variable.name, variable.bytes as u64)?;
             globals.insert(variable.name.clone(), address);
         }
@@ -222,6 +228,8 @@ impl Machine {
     }
 }
 
+/// Bytes a module's variables may have: all are written when it is loaded.
+const MAX_VARIABLES: usize = 256 << 20;
 /// Threads a block may have, bytes of shared memory: the limits of sm_90.
 const MAX_THREADS: u64 = 1024;
 const MAX_SHARED: u64 = 227 << 10;
