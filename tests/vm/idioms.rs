@@ -94,3 +94,22 @@ fn a_shuffle_from_a_lane_that_takes_no_part_gives_zero() {
          st.global.u32 [%rd1], %r2;\nEND:";
     assert_eq!(clean(1, 32, body), [0; WORDS]);
 }
+
+#[test]
+fn structs_lie_as_in_c() {
+    let ptx = ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .align 8 .b8 s[32], .param .u8 b) {\n\
+         .reg .b32 %r<4>; .reg .b64 %rd<4>;\nld.param.u64 %rd0, [s+8];\nld.param.u32 %r0, [s];\n\
+         ld.param.u16 %r1, [s+16];\nld.param.u32 %r2, [s+20];\nld.param.u8 %r3, [b];\nst.global.u32 [%rd0], %r0;\n\
+         st.global.v2.u32 [%rd0+8], {%r1, %r2};\nst.global.u32 [%rd0+4], %r3;\nret;\n}\n";
+    let mut machine = Machine::new();
+    let module = machine.load(ptx).unwrap();
+    let x = machine.allocate("x", 16).unwrap();
+    use Argument::{Pointer, Struct, U8, U16, U32};
+    let fields = vec![U32(1), Pointer(x), U16(2), U32(3), U8(0)];
+    machine.launch(&module, "k", &Shape::default(), &[Struct(fields.clone()), U8(4)]).unwrap();
+    let mut words = [0u32; 4];
+    machine.read(x, bytemuck::cast_slice_mut(&mut words)).unwrap();
+    assert_eq!(words, [1, 4, 2, 3]);
+    let short = fields[..3].to_vec();
+    assert!(machine.launch(&module, "k", &Shape::default(), &[Struct(short), U8(4)]).is_err());
+}

@@ -170,7 +170,7 @@ mod tests {
         }
         assert_eq!(
             (E4M3.decode(0x7e), E4M3.decode(1), E5M2.decode(1)),
-            (448.0, 0.001953125, 1.52587890625e-5)
+            (448.0, 2f32.powi(-9), 2f32.powi(-16))
         );
     }
 
