@@ -171,6 +171,8 @@ pub enum Op {
     Fragment(Box<Fragment>),
     /// One, or the two that make up a `wmma.mma`.
     Mma(Box<[Mma]>),
+    /// `nanosleep`: others get a turn.
+    Pause,
     Nop,
 }
 

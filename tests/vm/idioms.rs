@@ -48,6 +48,15 @@ fn a_lock_orders_the_lanes_of_a_warp() {
 }
 
 #[test]
+fn whoever_sleeps_lets_the_holder_of_the_lock_run() {
+    let sleeps = "@!%p1 bra GOT;\nnanosleep.u32 20;\nbra AGAIN;\nGOT:\n";
+    let body = LOCK.replace("@%p1 bra AGAIN;", sleeps).replace("%s", "membar.gl;\n");
+    let started = std::time::Instant::now();
+    assert_eq!(clean(4, 64, &body)[1], 256);
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_plain_read_before_a_compare_and_swap_is_no_race() {
     let body = "ld.global.u32 %r1, [%rd0];\nAGAIN:\nmov.u32 %r2, %r1;\nadd.u32 %r3, %r2, 3;\n\
          atom.global.cas.b32 %r1, [%rd0], %r2, %r3;\nsetp.ne.u32 %p1, %r1, %r2;\n@%p1 bra AGAIN;";

@@ -100,15 +100,11 @@ impl Cta<'_> {
         if touch.order != Order::Plain && touch.reads && touch.writes && global {
             // Another block may have published between the look above and the update.
             let mut places = lock(&self.grid.foreign);
-            for lane in lanes(reach.mask) {
-                clocks.strong_global(
-                    &mut places,
-                    warp,
-                    self.block as u32,
-                    reach.addresses[lane],
-                    true,
-                    false,
-                );
+            let mut last = None;
+            for at in lanes(reach.mask).map(|lane| reach.addresses[lane]) {
+                if last.replace(at) != Some(at) {
+                    clocks.strong_global(&mut places, warp, self.block as u32, at, true, false);
+                }
             }
         }
         for (lane, complaint) in complaints {

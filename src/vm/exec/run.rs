@@ -161,6 +161,11 @@ impl<'g> Cta<'g> {
                             }
                         }
                     }
+                    Op::Pause => {
+                        warp.splits[at].pc = pc + 1;
+                        warp.instructions += u64::from(SHARE - left);
+                        return Ok(Yield::Share);
+                    }
                     op => {
                         warp.splits[at].pc = pc;
                         match self.seldom::<INSPECT>(warp, at, spot, op, mask, active)? {

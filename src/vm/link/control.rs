@@ -23,7 +23,8 @@ impl Linker<'_> {
             ("ret", []) => Ok(Op::Return),
             ("exit", []) => Ok(Op::Exit),
             ("trap", []) => Ok(Op::Trap),
-            ("brkpt" | "nanosleep" | "pmevent", _) => Ok(Op::Nop),
+            ("nanosleep", [_]) => Ok(Op::Pause),
+            ("brkpt" | "pmevent", _) => Ok(Op::Nop),
             _ => self.unknown(i, line),
         }
     }

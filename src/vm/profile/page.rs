@@ -96,7 +96,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Barrier(_) | Op::Fence | Op::Mbarrier(_) => "synchronisation",
         Op::Warp(_) | Op::Shuffle(_) => "warp",
         Op::Copy(_) => "async copy",
-        Op::Label | Op::Nop => "other",
+        Op::Label | Op::Pause | Op::Nop => "other",
     }
 }
 
