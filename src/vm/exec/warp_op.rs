@@ -221,7 +221,7 @@ impl Cta<'_> {
             inside |= u32::from(ok) << lane;
             results[lane] = values[source as usize];
             if here & members[lane] & 1 << source == 0 {
-                // Undefined; a GPU gives 0, and programs have come to rely on it.
+                // PTX leaves it open; NVIDIA's reduction sample needs a 0 here.
                 results[lane] = 0;
                 // The last lanes of a partial `down` read beyond it in every reduction, and nobody looks at them.
                 let looked_at = matches!(mode, ShuffleMode::Index | ShuffleMode::Butterfly);
