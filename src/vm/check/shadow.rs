@@ -44,17 +44,43 @@ pub struct Conflict {
 
 /// Bytes a cell stands for: words, until something smaller is accessed.
 const WORD: usize = 4;
+/// Bytes a page stands for: an arena of many tensors costs what a launch touches of it, not what it holds.
+const PAGE: usize = 1024;
+
+/// The cells of [`PAGE`] bytes; none until the first access.
+#[derive(Clone, Default)]
+struct Page(Vec<Cell>);
+
+impl Page {
+    fn grain(&self) -> usize {
+        PAGE / self.0.len().max(1)
+    }
+
+    /// The cells of bytes from `offset` on, and how many bytes each stands for.
+    #[inline(always)]
+    fn cells(&mut self, offset: usize, len: usize) -> (&mut [Cell], usize) {
+        let grain = if len < WORD || !offset.is_multiple_of(WORD) { 1 } else { WORD };
+        if self.0.is_empty() {
+            self.0 = vec![Cell::default(); PAGE / grain];
+        } else if grain < self.grain() {
+            self.0 = self.0.iter().flat_map(|&cell| [cell; WORD]).collect();
+        }
+        let grain = self.grain();
+        (&mut self.0[offset / grain..(offset + len).div_ceil(grain)], grain)
+    }
+}
 
 pub struct Shadow {
     len: usize,
     states: Vec<ByteState>,
-    cells: Vec<Cell>,
-    grain: usize,
+    pages: Vec<Page>,
+    /// Pages that have cells.
+    touched: Vec<usize>,
 }
 
 impl Shadow {
     pub fn new(len: usize) -> Self {
-        Self { len, states: Vec::new(), cells: Vec::new(), grain: WORD }
+        Self { len, states: Vec::new(), pages: Vec::new(), touched: Vec::new() }
     }
 
     fn states(&mut self) -> &mut [ByteState] {
@@ -87,8 +113,9 @@ impl Shadow {
     }
 
     pub fn forget_accesses(&mut self) {
-        self.cells = Vec::new();
-        self.grain = WORD;
+        for page in self.touched.drain(..) {
+            self.pages[page] = Page::default();
+        }
     }
 
     /// Files an access and returns the first earlier one it conflicts with, `ordered` telling which are settled.
@@ -99,17 +126,25 @@ impl Shadow {
         len: usize,
         me: Stamp,
         writes: bool,
-        mut ordered: impl FnMut(&Stamp) -> bool,
+        ordered: &impl Fn(&Stamp) -> bool,
     ) -> Option<Conflict> {
-        if len < WORD || !offset.is_multiple_of(WORD) {
-            self.refine();
+        if self.pages.is_empty() {
+            self.pages = vec![Page::default(); self.len.div_ceil(PAGE)];
         }
-        if self.cells.is_empty() {
-            self.cells = vec![Cell::default(); self.len.div_ceil(self.grain)];
+        let (page, within) = (offset / PAGE, offset % PAGE);
+        // An access is aligned to its size, so it lies within one page; what does not is looked at in parts.
+        if within + len > PAGE {
+            let first = PAGE - within;
+            let conflict = self.access(offset, first, me, writes, ordered);
+            let rest = self.access(offset + first, len - first, me, writes, ordered);
+            return conflict.or(rest.map(|c| Conflict { offset: c.offset + first, ..c }));
         }
+        if self.pages[page].0.is_empty() {
+            self.touched.push(page);
+        }
+        let (cells, grain) = self.pages[page].cells(within, len);
         let mut conflict = None;
-        let grain = self.grain;
-        for (at, cell) in self.cells[offset / grain..(offset + len).div_ceil(grain)].iter_mut().enumerate() {
+        for (at, cell) in cells.iter_mut().enumerate() {
             let mut against = |stamp: &Stamp, earlier_writes: bool| {
                 let retried = stamp.compare && !writes || me.compare && !earlier_writes;
                 let settled = retried || stamp.block == 0 || (stamp.strong && me.strong) || ordered(stamp);
@@ -130,13 +165,5 @@ impl Shadow {
             }
         }
         conflict
-    }
-
-    fn refine(&mut self) {
-        if self.grain > 1 {
-            let old = std::mem::take(&mut self.cells);
-            self.cells = old.into_iter().flat_map(|cell| [cell; WORD]).take(self.len).collect();
-            self.grain = 1;
-        }
     }
 }

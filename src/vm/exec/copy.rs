@@ -249,7 +249,7 @@ impl Cta<'_> {
             strong: false,
             compare: false,
         };
-        checks.shadow.access(pending.to, pending.bytes, stamp, true, |_| true);
+        checks.shadow.access(pending.to, pending.bytes, stamp, true, &|_| true);
     }
 
     /// Now and then something arrives early.

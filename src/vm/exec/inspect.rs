@@ -90,7 +90,7 @@ impl Cta<'_> {
                     clocks.knows_block(earlier.block - 1) > earlier.epoch
                 }
             };
-            if let Some(conflict) = shadow.access(offset, size, stamp, touch.writes, settled)
+            if let Some(conflict) = shadow.access(offset, size, stamp, touch.writes, &settled)
                 && !(conflict.earlier_writes && touch.writes && !touch.reads && same(lane))
             {
                 complaints.push((lane, Complaint::Conflict(conflict)));
