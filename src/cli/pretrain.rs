@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Go on with the run in DIR (or begin it, if there is none).
     #[arg(long)]
     resume: bool,
+    /// Stop after this step of the run, counted from its beginning, and save; --resume goes on from there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
     /// Replace a run that is already in DIR.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
@@ -159,7 +162,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     folder.write_config(&config)?;
 
     catch_interrupts()?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(arguments.steps);
     progress.message(&format!(
         "{} on {} ({} images, {} held out), {} width {}, views of {}×{}×{}, {} epochs of {} steps of {} images",
         config.method,
@@ -176,7 +179,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         config.batch,
     ));
     if pretrain(&config, &data, &folder, &mut progress)? == End::Interrupted {
-        return Ok(ExitCode::from(130));
+        return Ok(if progress.reached_limit() { ExitCode::SUCCESS } else { ExitCode::from(130) });
     }
     let summary = conclude(&config, &data, &folder, &mut progress)?;
     super::report::say_summary(&summary, &folder)?;

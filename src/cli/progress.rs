@@ -25,13 +25,17 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     last_line: Instant,
     start: Option<(u64, Instant)>,
+    /// Steps after which to stop.
+    limit: Option<u64>,
+    steps: u64,
 }
 
 /// Where there is no terminal, a line this often.
 const EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    pub fn new() -> Self {
+    /// For a run that goes on to its end, or to step `limit`.
+    pub fn new(limit: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = "{bar:30.cyan/dim} {pos}/{len} steps  {msg}  {elapsed}<{eta}";
@@ -40,7 +44,12 @@ impl Progress {
             );
             bar
         });
-        Self { bar, last_line: Instant::now(), start: None }
+        Self { bar, last_line: Instant::now(), start: None, limit, steps: 0 }
+    }
+
+    /// Whether it was the limit that stopped the run.
+    pub fn reached_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| self.steps >= limit)
     }
 
     fn line(&self, text: &str) {
@@ -58,6 +67,7 @@ impl Watcher for Progress {
 
     fn step(&mut self, record: &StepRecord, steps: u64) {
         let &StepRecord { step, epoch, loss, lr, std, images_per_second } = record;
+        self.steps = step;
         let text =
             format!("epoch {epoch} loss {loss:.4} lr {lr:.4} std {std:.3} {images_per_second:.0} img/s");
         let (first, began) = *self.start.get_or_insert((step - 1, Instant::now()));
@@ -98,6 +108,6 @@ impl Watcher for Progress {
     }
 
     fn stop(&self) -> bool {
-        STOP.load(Ordering::SeqCst)
+        STOP.load(Ordering::SeqCst) || self.reached_limit()
     }
 }

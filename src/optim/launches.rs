@@ -29,6 +29,8 @@ kernel!(Sgd ["sgd_f32"] { momentum: f32, table: Address, schedule: Address });
 
 kernel!(AdamW ["adamw_f32"] { b1: f32, b2: f32, eps: f32, table: Address, schedule: Address });
 
+kernel!(Ema ["ema_f32"] { table: Address, momentum: Address });
+
 kernel!(LarsNorms ["lars_norms_f32"] { table: Address, workspace: Address });
 
 kernel!(LarsUpdate ["lars_update_f32"] {
@@ -36,7 +38,7 @@ kernel!(LarsUpdate ["lars_update_f32"] {
 });
 
 pub const KERNELS: &[Signature] =
-    &[Sgd::SIGNATURE, AdamW::SIGNATURE, LarsNorms::SIGNATURE, LarsUpdate::SIGNATURE];
+    &[Sgd::SIGNATURE, AdamW::SIGNATURE, LarsNorms::SIGNATURE, LarsUpdate::SIGNATURE, Ema::SIGNATURE];
 
 /// The table of an optimiser op's operands, on the device, and its number of rows. `decay` and `adapt` go by the
 /// parameter's shape.
@@ -86,6 +88,11 @@ pub fn adamw(on: &Operands, optimizer: &super::Optimizer) -> Result<Vec<Launch>>
     let [b1, b2] = optimizer.betas;
     let adamw = AdamW { b1, b2, eps: optimizer.eps, table, schedule: on.input(0) };
     Ok(vec![Launch::new("adamw_f32", blocks, 256, adamw)])
+}
+
+pub fn ema(on: &Operands) -> Result<Vec<Launch>> {
+    let (table, blocks) = table(on, 0, |_| 0.0, |_| false)?;
+    Ok(vec![Launch::new("ema_f32", blocks, 256, Ema { table, momentum: on.input(0) })])
 }
 
 pub fn lars(on: &Operands, optimizer: &super::Optimizer) -> Result<Vec<Launch>> {

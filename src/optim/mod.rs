@@ -1,12 +1,14 @@
 //! Optimisers: one node at the end of the step updates every parameter.
 
 mod adamw;
+mod ema;
 mod fused;
 mod lars;
 mod launches;
 mod schedule;
 mod sgd;
 
+pub use ema::ema;
 pub use launches::KERNELS;
 pub use schedule::Schedule;
 

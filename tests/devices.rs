@@ -1,0 +1,186 @@
+//! Whole training steps, views and optimiser included, on every device against the CPU engine.
+
+// `!(a <= b)` is meant: NaN must fail.
+#![allow(clippy::neg_cmp_op_on_partial_ord)]
+
+use rusa::augment::{draw_batch, preset};
+use rusa::device::Device;
+use rusa::graph::{Graph, Init, Precision, TensorId};
+use rusa::nn::{Encoder, Projector, Stem};
+use rusa::ops::augment::params::as_tensor;
+use rusa::optim::{Optimizer, ema};
+use rusa::ssl::{self, Images, Loss, StepSpec};
+use rusa::tensor::{HostTensor, TensorType, Values};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+const BATCH: usize = 6;
+const SIZE: usize = 13;
+const COUNT: usize = 20;
+
+/// What some steps leave: each step's loss, the first step's views, weights and states.
+struct Trained {
+    losses: Vec<f64>,
+    views: Vec<f32>,
+    before: BTreeMap<String, HostTensor>,
+    after: BTreeMap<String, HostTensor>,
+}
+
+/// Trains a small ResNet by SimCLR on colourful noise, each step on images of its own.
+fn train(device: Device, precision: Precision, optimizer: &str, steps: usize) -> Trained {
+    let policy = preset("cifar-simclr").unwrap().policy();
+    let images = Images { count: COUNT, height: 17, width: 15, transform: policy.op(SIZE) };
+    let encoder = Encoder { name: "resnet10".into(), width: 8, stem: Stem::Small };
+    let projector = Projector { hidden: 24, out: 16, ..Projector::default() };
+    let optimizer = Optimizer { name: optimizer.into(), lr: 0.1, ..Optimizer::default() };
+    let spec = StepSpec {
+        method: ssl::find("simclr").unwrap(),
+        encoder: &encoder,
+        projector: &projector,
+        loss: &Loss { temperature: 0.5 },
+        optimizer: &optimizer,
+        batch: BATCH,
+        size: SIZE,
+        channels: 3,
+        precision,
+        images: Some(&images),
+    };
+    let mut step = spec.record().unwrap();
+    let views: TensorId =
+        step.graph.nodes().iter().find(|n| n.op.name() == "augment").map(|n| n.outputs[0]).unwrap();
+    step.graph.keep(views);
+    let mut program = device.program(step.graph).unwrap();
+    program.initialize(3).unwrap();
+    program.write_f32(step.seed_gradient, &[1.0]).unwrap();
+    let resident = step.resident.unwrap();
+    let pixels: Vec<u8> =
+        (0..COUNT * 17 * 15 * 3).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 21) as u8).collect();
+    program.write(resident.images, &pixels).unwrap();
+    let before = program.state_dict().unwrap();
+    let (mut losses, mut first_views) = (Vec::new(), Vec::new());
+    for i in 0..steps {
+        let index: Vec<u32> = (0..BATCH).map(|k| ((k * 7 + i * 3) % COUNT) as u32).collect();
+        let samples: Vec<u64> = index.iter().map(|&id| id.into()).collect();
+        let rows = draw_batch(&policy, 5, i as u32, &samples, 2, [17, 15]);
+        program.write(resident.index, bytemuck::cast_slice(&index)).unwrap();
+        program.write_f32(step.views[0].1, as_tensor(&rows)).unwrap();
+        program.write_f32(step.schedule, &[0.05, (i + 1) as f32]).unwrap();
+        program.run_all().unwrap();
+        losses.push(f64::from(program.read_f32(step.loss).unwrap()[0]));
+        if i == 0 {
+            first_views = program.read_f32(views).unwrap();
+        }
+    }
+    Trained { losses, views: first_views, before, after: program.state_dict().unwrap() }
+}
+
+/// How far what training changed in `got` is from what it changed in `want`, in all tensors of that prefix together.
+fn change_error(got: &Trained, want: &Trained, prefix: &str) -> f64 {
+    let values = |t: &HostTensor| match &t.values {
+        Values::F32(v) => v.clone(),
+        _ => panic!("weights are f32"),
+    };
+    let (mut off, mut all) = (0.0, 0.0);
+    for (name, before) in want.before.iter().filter(|(name, _)| name.starts_with(prefix)) {
+        assert_eq!(got.before[name], *before, "{name} begins alike");
+        let (got, want) = (values(&got.after[name]), values(&want.after[name]));
+        for ((before, got), want) in values(before).iter().zip(got).zip(want) {
+            let (got, want) = (f64::from(got - before), f64::from(want - before));
+            (off, all) = (off + (got - want).powi(2), all + want.powi(2));
+        }
+    }
+    assert!(all > 0.0, "training changed {prefix}");
+    (off / all).sqrt()
+}
+
+fn assert_follows(got: &Trained, want: &Trained, loss_tolerance: f64, change_tolerance: f64) {
+    for (i, (got, want)) in got.losses.iter().zip(&want.losses).enumerate() {
+        let off = (got - want).abs() / want;
+        assert!(off <= loss_tolerance, "loss of step {i}: {got} for {want}, off by {off:.2e}");
+    }
+    let off = change_error(got, want, "encoder.");
+    assert!(off <= change_tolerance, "the encoder's change is off by {off:.2e}");
+}
+
+/// The device, or a line that says what was skipped and why.
+fn device(name: &str) -> Option<Device> {
+    Device::parse(name)
+        .map_err(|why| {
+            let _ = writeln!(std::io::stderr(), "SKIPPED training steps on {name}: {why}");
+        })
+        .ok()
+}
+
+fn steps_follow_the_cpu_engine(device: Device) {
+    let cpu = train(Device::Cpu, Precision::F32, "sgd", 4);
+    let f32 = train(device, Precision::F32, "sgd", 4);
+    assert_eq!(f32.views, cpu.views, "the same views, bit for bit");
+    assert_follows(&f32, &cpu, 1e-5, 1e-3);
+
+    let bf16 = train(device, Precision::Bf16, "sgd", 4);
+    let rounded: Vec<f32> = cpu.views.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
+    assert_eq!(bf16.views, rounded, "the same views, rounded");
+    assert_follows(&bf16, &cpu, 1e-2, 0.15);
+}
+
+#[test]
+fn steps_on_the_vm_follow_the_cpu_engine() {
+    device("vm").into_iter().for_each(steps_follow_the_cpu_engine);
+}
+
+#[test]
+fn steps_on_a_gpu_follow_the_cpu_engine() {
+    device("cuda").into_iter().for_each(steps_follow_the_cpu_engine);
+}
+
+#[test]
+fn every_optimiser_on_the_vm_follows_the_cpu_engine() {
+    for name in ["lars", "adamw"] {
+        device("vm").into_iter().for_each(|vm| {
+            let (vm, cpu) = (train(vm, Precision::F32, name, 2), train(Device::Cpu, Precision::F32, name, 2));
+            // AdamW divides by the gradient's size: where that is rounding noise, so is the step.
+            assert_follows(&vm, &cpu, 1e-4, if name == "adamw" { 0.1 } else { 1e-3 });
+        });
+    }
+}
+
+#[test]
+fn a_moving_average_on_the_vm_is_the_cpu_engines() {
+    let run = |device: Device| {
+        let mut graph = Graph::new();
+        let momentum = graph.input("momentum", TensorType::f32([1])).unwrap();
+        // One that fills blocks and leaves a rest, one of a single element.
+        let pairs: Vec<_> = [16_387, 1]
+            .map(|n| {
+                let ty = TensorType::f32([n]);
+                let target = graph.state(&format!("target.{n}"), ty.clone(), Init::Normal(1.0)).unwrap();
+                (target, graph.param(&format!("value.{n}"), ty, Init::Normal(1.0)).unwrap())
+            })
+            .into();
+        ema(&mut graph, momentum, &pairs).unwrap();
+        let mut program = device.program(graph).unwrap();
+        program.initialize(1).unwrap();
+        let before = program.state_dict().unwrap();
+        program.write_f32(momentum, &[0.99]).unwrap();
+        program.run_all().unwrap();
+        (before, program.state_dict().unwrap())
+    };
+    let (before, cpu) = run(Device::Cpu);
+    for n in [16_387, 1] {
+        let of = |state: &BTreeMap<String, HostTensor>, name: &str| {
+            f64::from(state[&format!("{name}.{n}")].as_f32().unwrap()[n - 1])
+        };
+        let want = 0.99 * of(&before, "target") + 0.01 * of(&before, "value");
+        assert!((of(&cpu, "target") - want).abs() <= 1e-6, "{n}");
+        assert_eq!(of(&cpu, "value"), of(&before, "value"));
+    }
+    device("vm").into_iter().for_each(|vm| assert_eq!(run(vm).1, cpu));
+}
+
+#[test]
+fn the_vm_repeats_itself_bit_for_bit() {
+    device("vm").into_iter().for_each(|vm| {
+        let (a, b) = (train(vm, Precision::Bf16, "sgd", 2), train(vm, Precision::Bf16, "sgd", 2));
+        assert_eq!((a.losses, a.after), (b.losses, b.after));
+    });
+}
