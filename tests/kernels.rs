@@ -54,3 +54,10 @@ fn names_tell_op_pass_and_type() {
         );
     }
 }
+
+#[test]
+fn the_readme_has_the_table_of_ops() {
+    let readme = include_str!("../README.md");
+    let table = rusa::ops::markdown::table();
+    assert!(readme.contains(&table), "README.md is to hold what `rusa op list --markdown` prints:\n{table}");
+}

@@ -20,6 +20,9 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// As the README's table, with a column a device.
+        #[arg(long, conflicts_with = "json")]
+        markdown: bool,
     },
     /// Run one op on the tensors of a safetensors file.
     ///
@@ -50,8 +53,9 @@ pub enum Command {
 
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::List { json: true } => say!("{}", serde_json::to_string_pretty(&describe())?),
-        Command::List { json: false } => list()?,
+        Command::List { markdown: true, .. } => say!("{}", rusa::ops::markdown::table().trim_end()),
+        Command::List { json: true, .. } => say!("{}", serde_json::to_string_pretty(&describe())?),
+        Command::List { .. } => list()?,
         Command::Run { op, params, inputs, outputs, device, dtype, backward } => {
             let how = How { device: Device::parse(&device)?, precision: Precision::parse(&dtype)?, backward };
             let params: Value = serde_json::from_str(&params).context("--params is not JSON")?;

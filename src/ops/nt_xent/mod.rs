@@ -283,6 +283,8 @@ pub const SPEC: OpSpec = OpSpec {
             case("odd", 5, 7, 0.2),
             case("several_blocks", 37, 9, 0.5),
             case("several_tiles", 150, 4, 0.1),
+            case("chunks", 35, 24, 0.2),
+            case("two_chunks", 6, 200, 0.5),
             case("batch_256", 256, 128, 0.5).bench_only(),
             case("batch_4096", 4096, 128, 0.5).bench_only(),
         ]
