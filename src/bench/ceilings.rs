@@ -1,7 +1,12 @@
 //! What this machine can do at most: the roofline's two lines, measured.
 
 use super::Samples;
+use crate::Result;
+use crate::device::Device;
+use crate::graph::{Graph, Precision, TensorId};
 use crate::linalg::{Mat, gemm};
+use crate::ops::linear::linear;
+use crate::ops::relu::Relu;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -13,6 +18,18 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// Measures both on a device: a copy, and a product of large matrices in that precision. On a GPU both are this
+    /// engine's own kernels, so the second is a floor under what the chip can do.
+    pub fn of(device: Device, precision: Precision) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self::measure()),
+            _ => Ok(Self {
+                flops_per_second: kernel_flops_per_second(device, precision, 8192)?,
+                bytes_per_second: kernel_bytes_per_second(device, 1 << 28)?,
+            }),
+        }
+    }
+
     /// Measures both on all cores, in about a second.
     pub fn measure() -> Self {
         Self { flops_per_second: gemm_flops_per_second(0.5), bytes_per_second: copy_bytes_per_second(0.5) }
@@ -40,4 +57,50 @@ pub fn gemm_flops_per_second(seconds: f64) -> f64 {
         gemm(&mut c, N, Mat::new(&a, N, N), Mat::new(&b, N, N), 1.0, false, true);
     });
     2.0 * (N as f64).powi(3) / samples.median()
+}
+
+/// Bytes read plus bytes written by the simplest kernel there is, a ReLU of so many f32.
+pub fn kernel_bytes_per_second(device: Device, elements: usize) -> Result<f64> {
+    let seconds = median_of(device, Precision::F32, |graph| {
+        let x = graph.activation([elements]);
+        let x = graph.input("x", x)?;
+        graph.apply1(Relu, &[x])
+    })?;
+    Ok((2 * elements * size_of::<f32>()) as f64 / seconds)
+}
+
+/// FLOP/s of `linear` on square matrices.
+pub fn kernel_flops_per_second(device: Device, precision: Precision, side: usize) -> Result<f64> {
+    let seconds = median_of(device, precision, |graph| {
+        let ty = graph.activation([side, side]);
+        let (x, w) = (graph.input("x", ty.clone())?, graph.input("w", ty)?);
+        linear(graph, x, w, None)
+    })?;
+    Ok(2.0 * (side as f64).powi(3) / seconds)
+}
+
+fn median_of(
+    device: Device,
+    precision: Precision,
+    record: impl Fn(&mut Graph) -> Result<TensorId>,
+) -> Result<f64> {
+    let mut graph = Graph::with_precision(precision);
+    let result = record(&mut graph)?;
+    graph.keep(result);
+    let mut program = device.program(graph)?;
+    Ok(Samples::timed(0.5, || program.seconds(0..1))?.median())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_can_be_timed_where_there_are_some() {
+        for device in Device::parse("vm").into_iter().chain([Device::Cpu]) {
+            let copy = kernel_bytes_per_second(device, 1 << 12).unwrap();
+            let product = kernel_flops_per_second(device, Precision::F32, 32).unwrap();
+            assert!(copy > 0.0 && product > 0.0, "{device}: {copy} {product}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Ceilings, Samples};
 use crate::Result;
-use crate::device::Device;
+use crate::device::{Device, Program};
 use crate::graph::{Graph, Kind, Precision};
 use crate::ops::table::{Case, Fill, OpSpec, Tensors};
 use crate::rng::{Philox, Purpose};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// A pass's time beside what it costs.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpTiming {
-    /// `op/pass/dtype/device/case`.
+    /// `op/pass/dtype/technique/device/case`; no technique on the CPU.
     pub id: String,
     pub milliseconds: f64,
     pub flops: u64,
@@ -73,14 +73,13 @@ pub fn time_op(
     let costs = program.plan().costs.clone();
     let mut timings = Vec::new();
     for (i, cost) in costs.into_iter().enumerate() {
-        let time = Samples::timed(seconds, || program.seconds(i..i + 1))?.median();
+        let time = Samples::timed(seconds, || {
+            program.evict()?;
+            program.seconds(i..i + 1)
+        })?
+        .median();
         timings.push(OpTiming {
-            id: format!(
-                "{}/{}/{device}/{}",
-                program.graph().nodes()[i].op.name(),
-                precision.dtype(),
-                case.name
-            ),
+            id: id(&*program, i, (device, precision), case),
             milliseconds: time * 1e3,
             flops: cost.flops,
             bytes: cost.bytes,
@@ -91,4 +90,13 @@ pub fn time_op(
         });
     }
     Ok(timings)
+}
+
+fn id(program: &dyn Program, node: usize, (device, precision): (Device, Precision), case: &Case) -> String {
+    let op = program.graph().nodes()[node].op.name();
+    // The first launch does the work; what follows merges its parts.
+    let entries = program.entries(node);
+    let technique = entries.iter().find_map(|e| e.split_once("__").filter(|(_, t)| *t != "finalize"));
+    let technique = technique.map_or(String::new(), |(_, technique)| format!("{technique}/"));
+    format!("{op}/{}/{technique}{device}/{}", precision.dtype(), case.name)
 }

@@ -2,7 +2,7 @@
 
 use super::say;
 use super::step::StepArguments;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rusa::bench::{Ceilings, time_op, time_step, time_vm};
 use rusa::device::Device;
 use rusa::files::write_atomically;
@@ -17,6 +17,9 @@ use std::process::ExitCode;
 pub enum Command {
     /// The machine's two ceilings: a large copy and a large matrix product, on all cores.
     Copy {
+        /// auto, cpu or cuda.
+        #[arg(long, default_value = "auto")]
+        device: String,
         #[command(flatten)]
         common: Common,
     },
@@ -24,10 +27,10 @@ pub enum Command {
     Op {
         /// Its name, as `rusa op list` shows it; all if not given.
         op: Option<String>,
-        /// auto, cpu or vm.
+        /// auto, cpu or cuda.
         #[arg(long, default_value = "auto")]
         device: String,
-        /// f32 or bf16.
+        /// f32, or bf16 on GPUs.
         #[arg(long, default_value = "f32")]
         precision: String,
         #[command(flatten)]
@@ -79,23 +82,29 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             common.write(&json!({ "cores": 1, "timings": timings }))?;
         }
-        Command::Copy { common } => {
-            let c = Ceilings::measure();
+        Command::Copy { device, common } => {
+            let device = timed_device(&device)?;
+            let (precision, product) = match device {
+                Device::Cpu => (Precision::F32, "f32, 1024³"),
+                _ => (Precision::Bf16, "bf16, 8192³, rusa's own kernel"),
+            };
+            let c = Ceilings::of(device, precision)?;
             say!("copy   {:8.1} GB/s (read + written)", c.bytes_per_second / 1e9);
-            say!("matmul {:8.1} GFLOP/s (f32, 1024³)", c.flops_per_second / 1e9);
+            say!("matmul {:8.1} GFLOP/s ({product})", c.flops_per_second / 1e9);
             common.write(&json!({
+                "device": device.to_string(), "matmul": product,
                 "gigabytes_per_second": c.bytes_per_second / 1e9, "gflops_per_second": c.flops_per_second / 1e9,
                 "threads": rayon::current_num_threads(),
             }))?;
         }
         Command::Op { op, device, precision, common } => {
-            let how = (Device::parse(&device)?, Precision::parse(&precision)?);
+            let how = (timed_device(&device)?, Precision::parse(&precision)?);
             how.0.check(how.1)?;
             let specs = match &op {
                 Some(name) => vec![find(name)?],
                 None => OPS.iter().collect(),
             };
-            let ceilings = Ceilings::measure();
+            let ceilings = Ceilings::of(how.0, how.1)?;
             say!("{:<52} {:>9} {:>9} {:>8} {:>9}", "id", "ms", "GFLOP/s", "GB/s", "roofline");
             let mut all = Vec::new();
             for spec in specs {
@@ -137,6 +146,17 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A device whose times mean something.
+fn timed_device(text: &str) -> Result<Device> {
+    let device = Device::parse(text)?;
+    if device == Device::Vm {
+        bail!(
+            "the PTX machine's times say nothing of a GPU's; `rusa vm run --profile` counts what a kernel does"
+        );
+    }
+    Ok(device)
 }
 
 /// The most memory this process ever held, where the system tells.

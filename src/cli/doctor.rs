@@ -4,6 +4,7 @@ use super::say;
 use anyhow::Result;
 use rusa::bench::Ceilings;
 use rusa::data::{self, Options};
+use rusa::device::cuda;
 use rusa::kernels;
 use std::process::ExitCode;
 
@@ -14,11 +15,26 @@ pub struct Arguments {}
 pub fn run(_: Arguments) -> Result<ExitCode> {
     say!("rusa {}", env!("CARGO_PKG_VERSION"));
     say!("cpu      {} threads, {}", rayon::current_num_threads(), rusa::simd::unit());
-    say!("gpu      not used: this build has the CPU engine only; --device auto takes the cpu");
+    match cuda::count() {
+        Err(why) => say!("gpu      none: {why}; --device auto takes the cpu"),
+        Ok(count) => {
+            for i in 0..count {
+                let gpu = cuda::gpu(i)?;
+                let (major, minor) = gpu.capability;
+                let code = if cuda::has_machine_code(gpu.capability) {
+                    "this build has machine code for it"
+                } else {
+                    "no machine code for it in this build: the driver compiles PTX at the first use"
+                };
+                let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
+                say!("gpu      cuda:{i} {}, sm_{major}{minor}, {gib:.0} GiB: {code}", gpu.name);
+            }
+        }
+    }
     match kernels::COMPILER {
         Some(nvcc) => {
             let count = kernels::entries().count();
-            say!("kernels  {count}, compiled by nvcc {}; no device launches them yet", nvcc.version);
+            say!("kernels  {count}, compiled by nvcc {}; --device vm runs them without a GPU", nvcc.version);
         }
         None => say!("kernels  {}", kernels::NO_KERNELS),
     }

@@ -52,19 +52,26 @@ impl Device {
         self.check(graph.precision())?;
         Ok(match self {
             Self::Cpu => Box::new(CpuProgram::new(graph)),
-            Self::Vm => Box::new(Lowered::new(graph, VmBackend::new(0), Placement::Arena)?),
-            Self::Cuda(i) => Box::new(Lowered::new(graph, CudaBackend::new(i)?, Placement::Arena)?),
+            Self::Vm => Box::new(Lowered::new(graph, VmBackend::new(0), placement())?),
+            Self::Cuda(i) => Box::new(Lowered::new(graph, CudaBackend::new(i)?, placement())?),
         })
     }
 
-    /// The same with every tensor in memory of its own, so that a device that checks sees accesses outside of it.
+    /// The same with every tensor in memory of its own, so that a checker (the PTX machine's, or compute-sanitizer) sees
+    /// accesses outside of it.
     pub fn program_apart(self, graph: Graph) -> Result<Box<dyn Program>> {
         self.check(graph.precision())?;
         Ok(match self {
             Self::Vm => Box::new(Lowered::new(graph, VmBackend::new(0), Placement::Apart)?),
-            other => other.program(graph)?,
+            Self::Cuda(i) => Box::new(Lowered::new(graph, CudaBackend::new(i)?, Placement::Apart)?),
+            Self::Cpu => self.program(graph)?,
         })
     }
+}
+
+/// One arena, but with `RUSA_APART=1` an allocation for each tensor: whole training steps under compute-sanitizer.
+fn placement() -> Placement {
+    if std::env::var("RUSA_APART").is_ok_and(|v| v == "1") { Placement::Apart } else { Placement::Arena }
 }
 
 impl fmt::Display for Device {

@@ -32,6 +32,11 @@ pub trait Backend: Send {
         self.run(key, launches)?;
         Ok(began.elapsed().as_secs_f64())
     }
+
+    /// Puts other data into the device's caches. Need not wait.
+    fn evict(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How tensors are laid out.
@@ -208,6 +213,14 @@ impl<B: Backend> Program for Lowered<B> {
     fn seconds(&mut self, nodes: Range<usize>) -> Result<f64> {
         let launches: Vec<&Launch> = self.launches[nodes.clone()].iter().flatten().collect();
         self.backend.seconds(nodes, &launches)
+    }
+
+    fn evict(&mut self) -> Result<()> {
+        self.backend.evict()
+    }
+
+    fn entries(&self, node: usize) -> Vec<&'static str> {
+        self.launches[node].iter().map(|launch| launch.entry).collect()
     }
 
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>> {

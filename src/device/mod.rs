@@ -42,6 +42,16 @@ pub trait Program: Send {
         Ok(began.elapsed().as_secs_f64())
     }
 
+    /// Puts other data into the device's caches, where it can: the next run then finds its operands in memory.
+    fn evict(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The kernels a node launches, by their entries; none on the CPU.
+    fn entries(&self, _node: usize) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Runs nodes one by one and names the first that produces NaN or infinity, or a tensor that already held it.
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>>;
 

@@ -105,7 +105,7 @@ kernel!(Backward ["global_avg_pool_bwd_f32", "global_avg_pool_bwd_bf16"]
 /// A thread 16 bytes of channels of an image, or one channel where these do not divide.
 fn blocks(on: &Operands, n: u32, c: u32) -> usize {
     let pack = if on.is_bf16(0) { 8 } else { 4 };
-    let units = if c % pack == 0 { c / pack } else { c };
+    let units = if c.is_multiple_of(pack) { c / pack } else { c };
     (n as usize * units as usize).div_ceil(256)
 }
 

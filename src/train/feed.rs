@@ -21,7 +21,7 @@ pub enum Feed {
     /// Views made by threads of the loader while the step before runs.
     Made(Loader<Box<Fill>>),
     /// Pictures lie on the device, which makes the views by rows of parameters.
-    Resident(Pictures),
+    Resident(Box<Pictures>),
 }
 
 /// A training split as it lies on a device.
@@ -64,7 +64,7 @@ impl Feed {
             && loader::batches(&plan, split.len()) > 0
         {
             config.augment.check(config.data.size, config.data.channels)?;
-            return Ok(Self::Resident(Pictures::read(config, split, plan, [h, w])?));
+            return Ok(Self::Resident(Box::new(Pictures::read(config, split, plan, [h, w])?)));
         }
         Ok(Self::Made(Loader::new(split.clone(), plan, view_maker(config)?)?))
     }

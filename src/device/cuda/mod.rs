@@ -8,6 +8,7 @@ mod staging;
 
 use super::launch::{Address, Launch, Value};
 use super::lowered::Backend;
+use crate::kernels::KERNELS;
 use crate::{Error, Result};
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 use modules::Modules;
@@ -16,6 +17,9 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// More than the L2 cache of any GPU so far.
+const OTHER_BYTES: usize = 192 << 20;
 
 /// How a GPU introduces itself.
 #[derive(Clone, Debug)]
@@ -51,6 +55,11 @@ pub fn gpu(ordinal: usize) -> Result<Gpu> {
     })
 }
 
+/// Whether every kernel of this build comes as machine code for chips of that compute capability.
+pub fn has_machine_code(capability: (u32, u32)) -> bool {
+    KERNELS.iter().all(|kernel| modules::cubin(kernel, capability).is_some())
+}
+
 fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
     let fail = |what: String| Error::Device { device: format!("cuda:{ordinal}"), what };
     match count() {
@@ -72,6 +81,8 @@ pub struct CudaBackend {
     staging: Staging,
     memory: Vec<u64>,
     graphs: HashMap<Range<usize>, Sequence>,
+    /// What [`evict`](Backend::evict) fills the caches with.
+    other: Option<Address>,
     /// `RUSA_SYNC=1`: wait after every launch, so that an error names its cause.
     each: bool,
 }
@@ -104,6 +115,7 @@ impl CudaBackend {
             stream,
             memory: Vec::new(),
             graphs: HashMap::new(),
+            other: None,
             each: std::env::var("RUSA_SYNC").is_ok_and(|v| v == "1"),
         })
     }
@@ -232,6 +244,16 @@ impl Backend for CudaBackend {
                 launches.iter().try_for_each(|launch| self.launch(launch))
             }
         }
+    }
+
+    fn evict(&mut self) -> Result<()> {
+        if self.other.is_none() {
+            self.other = Some(self.allocate("other data", OTHER_BYTES)?);
+        }
+        let Some(Address(other)) = self.other else { return Ok(()) };
+        // SAFETY: as many bytes as were allocated.
+        unsafe { result::memset_d8_async(other, 0, OTHER_BYTES, self.stream.cu_stream()) }
+            .map_err(|e| self.failed(e, "while its caches were filled"))
     }
 
     fn seconds(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<f64> {

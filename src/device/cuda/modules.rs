@@ -1,6 +1,6 @@
 //! Kernels of this binary on a GPU: machine code where there is some for it, else PTX that the driver compiles.
 
-use crate::kernels::{self, Kernel};
+use crate::kernels::{self, Cubin, Kernel};
 use crate::{Error, Result};
 use cudarc::driver::{result, sys};
 use std::collections::HashMap;
@@ -68,19 +68,7 @@ impl Modules {
     /// Machine code for this very chip, or for an older one of its generation, or PTX.
     fn image(&self, kernel: &'static Kernel) -> Result<Vec<u8>> {
         let (major, minor) = self.capability;
-        let generation =
-            |arch: &str| arch.trim_start_matches("sm_").trim_end_matches('a').parse::<u32>().ok();
-        let fits = |arch: &str| {
-            let specific = arch.ends_with('a');
-            generation(arch)
-                .is_some_and(|n| n / 10 == major && if specific { n % 10 == minor } else { n % 10 <= minor })
-        };
-        let best = kernel
-            .cubins
-            .iter()
-            .filter(|c| fits(c.arch))
-            .max_by_key(|c| (generation(c.arch), c.arch.ends_with('a')));
-        if let Some(cubin) = best {
+        if let Some(cubin) = cubin(kernel, self.capability) {
             return Ok(cubin.code.to_vec());
         }
         tracing::warn!(
@@ -92,5 +80,50 @@ impl Modules {
         let text =
             CString::new(kernel.ptx).map_err(|_| Error::kernel(kernel.file, "its PTX holds a zero"))?;
         Ok(text.into_bytes_with_nul())
+    }
+}
+
+/// The machine code that a chip takes: made for it, or for an older one of its generation. What is made for one chip
+/// alone (`sm_90a`) runs on no other.
+pub fn cubin(kernel: &'static Kernel, (major, minor): (u32, u32)) -> Option<&'static Cubin> {
+    let number = |c: &Cubin| c.arch.trim_start_matches("sm_").trim_end_matches('a').parse::<u32>().ok();
+    let specific = |c: &Cubin| c.arch.ends_with('a');
+    let fits = |c: &&Cubin| {
+        number(c)
+            .is_some_and(|n| n / 10 == major && if specific(c) { n % 10 == minor } else { n % 10 <= minor })
+    };
+    kernel.cubins.iter().filter(fits).max_by_key(|c| (number(c), specific(c)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chip_gets_the_newest_code_it_can_run() {
+        static CUBINS: [Cubin; 4] = [
+            Cubin { arch: "sm_80", code: b"80" },
+            Cubin { arch: "sm_86", code: b"86" },
+            Cubin { arch: "sm_90", code: b"90" },
+            Cubin { arch: "sm_90a", code: b"90a" },
+        ];
+        static KERNEL: Kernel = Kernel {
+            file: "kernels/none.cu",
+            source: "",
+            target: "compute_80",
+            ptx: "",
+            cubins: &CUBINS,
+            entries: &[],
+        };
+        for (capability, arch) in [
+            ((8, 0), Some("sm_80")),
+            ((8, 9), Some("sm_86")),
+            ((9, 0), Some("sm_90a")),
+            ((9, 1), Some("sm_90")),
+            ((7, 5), None),
+            ((10, 0), None),
+        ] {
+            assert_eq!(cubin(&KERNEL, capability).map(|c| c.arch), arch, "{capability:?}");
+        }
     }
 }
