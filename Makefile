@@ -2,6 +2,7 @@
 # make test   build and run every test; what CI runs
 # make cuda   fetch NVIDIA's CUDA compiler into .toolchain, if there is none (280 MB; no GPU needed)
 # make lint   formatting, clippy, documentation
+# make gpu-bundle  a folder to run on a machine with a GPU: correctness, sanitizer, benches beside PyTorch
 # make test-all  also what needs PyTorch (installed into .venv) and a few minutes more
 
 CARGO ?= cargo
@@ -13,7 +14,7 @@ VENV := .venv/bin/python
 # anew whenever the answer changes.
 WITH_CUDA = RUSA_REQUIRE_NVCC=$$(scripts/fetch-cuda.sh --found && echo 1)
 
-.PHONY: all demo build cuda test lint test-all peers clean
+.PHONY: all demo build cuda test lint test-all peers gpu-bundle clean
 
 all: build
 
@@ -50,6 +51,10 @@ test-all: test $(VENV)
 # The same work in PyTorch, on this machine, in one go.
 peers: build $(VENV)
 	benches/peers/run.sh $(RUSA) $(VENV)
+
+# One folder that proves and times this build on a machine with a GPU and no Rust.
+gpu-bundle: | cuda
+	$(WITH_CUDA) scripts/gpu-bundle.sh
 
 clean:
 	$(CARGO) clean
