@@ -24,7 +24,7 @@
 //           these divide C, else 1; U = C / W; S = ceil(U / 32) shares of a row, ceil(U / S) units wide each;
 //           R = floor(256 / that) rows at a time (include/columns.cuh has the picture). A block owns
 //           `chunk` rows of one share; any chunk works, and the host takes
-//             chunk = max(4 R, ceil(M / max(1, floor(1024 / S))) rounded up to a multiple of R),
+//             chunk = max(8 R, ceil(M / max(1, floor(1024 / S))) rounded up to a multiple of R),
 //           about 1024 blocks once there is work for so many. finalize: grid ceil(C / 8), 32 threads a channel.
 //           running: grid ceil(C / 256). fwd__direct, the first rung: grid C, a block owns a channel and reads x three
 //           times, each element C elements from the next.

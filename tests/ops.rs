@@ -5,7 +5,7 @@
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
 use rusa::device::Device;
-use rusa::graph::Precision;
+use rusa::graph::{Graph, Precision};
 use rusa::ops::run::{How, run};
 use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensor64, Tensors};
 use rusa::rng::{Philox, Purpose};
@@ -204,6 +204,75 @@ fn every_op_on_a_gpu_equals_its_reference_and_its_finite_differences() {
         check_all(cuda, Precision::F32);
         check_all(cuda, Precision::Bf16);
     });
+}
+
+/// The gradients of an op recorded `times` times on the same inputs, each with the same upstream gradient.
+fn gradients(
+    spec: &OpSpec,
+    case: &Case,
+    times: usize,
+    device: Device,
+    precision: Precision,
+) -> Vec<(String, Vec<f32>)> {
+    let mut graph = Graph::with_precision(precision);
+    let (mut operands, mut given) = (BTreeMap::new(), Vec::new());
+    for (name, tensor) in fill(case, precision) {
+        let operand = spec.inputs.iter().find(|o| o.name == name).unwrap();
+        let tensor = if operand.full { tensor } else { tensor.rounded(precision.dtype()) };
+        let id = match operand.differentiable {
+            true => graph.differentiable_input(&name, tensor.ty()).unwrap(),
+            false => graph.input(&name, tensor.ty()).unwrap(),
+        };
+        operands.insert(name, id);
+        given.push((id, tensor));
+    }
+    let mut outputs = Vec::new();
+    let mut upstream = None;
+    for _ in 0..times {
+        let y =
+            (spec.record)(&mut graph, &case.params, &Tensors::new(spec.name, operands.clone())).unwrap()[0];
+        let d = *upstream.get_or_insert_with(|| graph.input("upstream", graph.ty(y).clone()).unwrap());
+        outputs.push((y, d));
+    }
+    let found = graph.differentiate(&outputs).unwrap();
+    let wanted: Vec<_> =
+        operands.iter().filter_map(|(name, id)| Some((name.clone(), found.get(*id)?))).collect();
+    wanted.iter().for_each(|(_, id)| graph.keep(*id));
+    let mut program = device.program_apart(graph).unwrap();
+    given.iter().for_each(|(id, tensor)| program.write(*id, tensor.bytes()).unwrap());
+    let mut rng = Philox::new(14, Purpose::Test, 0, 0);
+    let d = upstream.unwrap();
+    let values: Vec<f32> = (0..program.graph().ty(d).elements()).map(|_| rng.normal()).collect();
+    program.write_f32(d, &values).unwrap();
+    program.run_all().unwrap();
+    wanted.into_iter().map(|(name, id)| (name, program.read_f32(id).unwrap())).collect()
+}
+
+#[test]
+fn a_second_contribution_adds_to_the_first() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        for precision in [Precision::F32, Precision::Bf16] {
+            if device.check(precision).is_err() {
+                continue;
+            }
+            for spec in OPS.iter().filter(|spec| spec.outputs[0].differentiable) {
+                let cases = (spec.cases)();
+                for case in cases.iter().filter(|c| !c.bench_only).take(3) {
+                    let once = gradients(spec, case, 1, device, precision);
+                    let twice = gradients(spec, case, 2, device, precision);
+                    assert!(!once.is_empty(), "{} has no gradient", spec.name);
+                    for ((name, once), (_, twice)) in once.iter().zip(&twice) {
+                        let want: Vec<f64> = once.iter().map(|&x| 2.0 * f64::from(x)).collect();
+                        let what =
+                            format!("{}/{}/{device}/{} d_{name}", spec.name, precision.dtype(), case.name);
+                        // The sum is rounded once more.
+                        let tolerance = if precision == Precision::Bf16 { 4.3e-3 } else { 2e-5 };
+                        assert_close(&what, twice, &want, tolerance);
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -66,6 +66,12 @@ pub fn time_op(
                 let labels: Vec<i64> = (0..n).map(|_| i64::from(rng.below(classes))).collect();
                 program.write(id, bytemuck::cast_slice(&labels))?;
             }
+            (DType::U32, Fill::Labels(classes)) => {
+                let index: Vec<u32> = (0..n).map(|_| rng.below(classes)).collect();
+                program.write(id, bytemuck::cast_slice(&index))?;
+            }
+            (DType::U8, _) => program.write(id, &(0..n).map(|_| rng.next_u32() as u8).collect::<Vec<_>>())?,
+            (_, Fill::Given(values)) => program.write_f32(id, &values(n))?,
             _ => program.write_f32(id, &(0..n).map(|_| rng.normal()).collect::<Vec<_>>())?,
         }
     }

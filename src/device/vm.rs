@@ -3,7 +3,7 @@
 use super::launch::{Address, Launch, Value};
 use super::lowered::Backend;
 use crate::kernels;
-use crate::vm::{Argument, Machine, Module, Program, Shape};
+use crate::vm::{Argument, Machine, Module, Outcome, Page, Program, Shape};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -36,14 +36,23 @@ impl VmBackend {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
+        self.execute(launch, Shape { check: true, ..Shape::default() }).map(|_| ())
+    }
+
+    /// Runs a launch and counts what a profiler counts, instead of checking.
+    pub fn profile(&mut self, launch: &Launch) -> Result<Page> {
+        let outcome = self.execute(launch, Shape { profile: true, ..Shape::default() })?;
+        Ok(Page::new(&self.programs[launch.entry], &outcome.counters, None))
+    }
+
+    fn execute(&mut self, launch: &Launch, shape: Shape) -> Result<Outcome> {
         let Launch { entry, grid, block, shared, .. } = *launch;
         self.decode(entry)?;
         let arguments: Vec<Argument> = launch.arguments.iter().map(argument).collect();
-        let shape =
-            Shape { grid, block, dynamic_shared: shared, check: true, seed: self.seed, ..Shape::default() };
+        let shape = Shape { grid, block, dynamic_shared: shared, seed: self.seed, ..shape };
         let outcome = self.machine.run(&self.programs[entry], &shape, &arguments, &|_| {})?;
         match outcome.findings.first() {
-            None => Ok(()),
+            None => Ok(outcome),
             Some(finding) => Err(Error::kernel(entry, format!("grid {grid:?}, block {block:?}: {finding}"))),
         }
     }

@@ -315,6 +315,7 @@ pub const SPEC: OpSpec = OpSpec {
             case("batch_1", 1, 17, 33),
             case("chunks", 37, 40, 24),
             case("two_tiles", 130, 72, 136),
+            case("batch_in_parts", 600, 8, 16),
             case("chunks_odd_outputs", 5, 16, 7),
             Case::new("no_bias", json!({})).input("x", [9, 6]).input("w", [4, 6]),
             case("projector", 512, 512, 512).bench_only(),

@@ -73,8 +73,8 @@ impl Tiling {
         let units = if c.is_multiple_of(pack) { c / pack } else { c };
         let strips = units.div_ceil(32);
         let rows = 256 / units.div_ceil(strips);
-        // About 1024 blocks in all, and at least four rows a thread.
-        let chunk = m.div_ceil((1024 / strips).max(1)).next_multiple_of(rows).max(4 * rows);
+        // About 1024 blocks in all, and at least eight rows a thread: what a block reads of each channel is then 3 % of x.
+        let chunk = m.div_ceil((1024 / strips).max(1)).next_multiple_of(rows).max(8 * rows);
         Self { m, c, chunk, parts: m.div_ceil(chunk), strips }
     }
 

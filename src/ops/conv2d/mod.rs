@@ -263,6 +263,8 @@ pub const SPEC: OpSpec = OpSpec {
             case("stem_gray", same(), [2, 8, 7, 1], [16, 3, 3, 1]),
             case("stem_7x7", json!({"padding": 3, "stride": 2}), [1, 15, 13, 3], [8, 7, 7, 3]),
             case("36_channels", same(), [1, 4, 5, 36], [20, 3, 3, 36]),
+            case("pixels_in_parts", same(), [3, 11, 10, 8], [8, 3, 3, 8]),
+            case("stem_in_parts", half(), [5, 16, 17, 3], [8, 3, 3, 3]),
             case("one_pixel", same(), [1, 1, 1, 8], [8, 3, 3, 8]),
             case("resnet18.conv1", same(), [64, 32, 32, 3], [64, 3, 3, 3]).bench_only(),
             case("resnet18.layer1", same(), [64, 32, 32, 64], [64, 3, 3, 64]).bench_only(),

@@ -1,0 +1,163 @@
+//! What the PTX machine counts of the kernels on shapes that fill them: bytes as costed, whole sectors, no bank conflicts.
+
+use rusa::device::launch::Launch;
+use rusa::device::{Device, Lowered, Placement, Program, VmBackend};
+use rusa::graph::{Graph, Kind, Precision};
+use rusa::kernels::{KERNELS, entries, find};
+use rusa::ops::table::{Tensors, find as find_op};
+use rusa::rng::{Philox, Purpose};
+use rusa::tensor::{DType, TensorType};
+use rusa::vm::Page;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// What was counted of a node.
+struct Counted {
+    node: String,
+    /// What its cost says, and what its workspace takes.
+    bytes: u64,
+    workspace: u64,
+    /// Of each launch.
+    pages: Vec<(&'static str, Page)>,
+}
+
+/// An op, its parameters, its inputs.
+type Case<'a> = (&'a str, Json, Vec<(&'a str, &'a [usize])>);
+
+/// Profiles an op's nodes on these inputs, forwards and backwards.
+fn profile((op, params, inputs): &Case) -> Vec<Counted> {
+    if Device::parse("vm").map_err(|why| eprintln!("SKIPPED counters: {why}")).is_err() {
+        return Vec::new();
+    }
+    let spec = find_op(op).unwrap();
+    let mut graph = Graph::with_precision(Precision::Bf16);
+    let mut operands = BTreeMap::new();
+    for (name, shape) in inputs {
+        let full = spec.inputs.iter().any(|o| o.name == *name && o.full);
+        let ty = TensorType::new(*shape, if full { DType::F32 } else { DType::Bf16 });
+        operands.insert(name.to_string(), graph.differentiable_input(name, ty).unwrap());
+    }
+    let y = (spec.record)(&mut graph, params, &Tensors::new(spec.name, operands)).unwrap()[0];
+    let upstream = graph.input("upstream", graph.ty(y).clone()).unwrap();
+    graph.differentiate(&[(y, upstream)]).unwrap();
+    let mut program = Lowered::new(graph, VmBackend::new(0), Placement::Apart).unwrap();
+    for input in program.graph().of_kind(Kind::Input) {
+        let mut rng = Philox::new(1, Purpose::Test, 0, 7);
+        let values: Vec<f32> = (0..program.graph().ty(input).elements()).map(|_| rng.normal()).collect();
+        program.write_f32(input, &values).unwrap();
+    }
+    program.run_all().unwrap();
+    let graph = program.graph().clone();
+    let launches = program.launches().to_vec();
+    let mut counted = Vec::new();
+    for ((node, launches), cost) in graph.nodes().iter().zip(launches).zip(program.plan().costs.clone()) {
+        let types: Vec<_> = node.inputs.iter().map(|&t| graph.ty(t).clone()).collect();
+        let pages = launches.iter().map(|launch| (launch.entry, page(&mut program, launch))).collect();
+        let workspace = node.op.workspace(&types) as u64;
+        counted.push(Counted { node: node.op.name().into(), bytes: cost.bytes, workspace, pages });
+    }
+    counted
+}
+
+fn page(program: &mut Lowered<VmBackend>, launch: &Launch) -> Page {
+    program.backend_mut().profile(launch).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Of all launches of a node together.
+fn moved(pages: &[(&str, Page)]) -> u64 {
+    pages.iter().map(|(_, page)| 32 * page.global.sectors).sum()
+}
+
+#[test]
+fn memory_bound_kernels_move_what_they_cost() {
+    let image: [usize; 4] = [16, 16, 16, 64];
+    let channels: [usize; 1] = [64];
+    let cases: [Case; 6] = [
+        ("relu", json!({}), vec![("x", &image)]),
+        ("add", json!({}), vec![("a", &image), ("b", &image)]),
+        ("batch_norm", json!({"relu": true}), vec![("x", &image), ("gamma", &channels), ("beta", &channels)]),
+        (
+            "batch_norm",
+            json!({"relu": true}),
+            vec![("x", &image), ("gamma", &channels), ("beta", &channels), ("residual", &image)],
+        ),
+        ("global_avg_pool", json!({}), vec![("x", &image)]),
+        ("l2_normalize", json!({}), vec![("x", &[1024, 256])]),
+    ];
+    for case in &cases {
+        for Counted { node, bytes, workspace, pages } in profile(case) {
+            // Partial sums are written once and read once.
+            let (moved, expected) = (moved(&pages), bytes + 2 * workspace);
+            let off = moved as f64 / expected as f64 - 1.0;
+            assert!(
+                off.abs() <= 0.05,
+                "{node}: {moved} bytes moved, {expected} expected, {:+.1} %",
+                100.0 * off
+            );
+        }
+    }
+}
+
+#[test]
+fn products_read_whole_sectors_without_bank_conflicts() {
+    let cases: [Case; 4] = [
+        ("conv2d", json!({"padding": 1}), vec![("x", &[4, 8, 8, 64]), ("w", &[128, 3, 3, 64])]),
+        ("conv2d", json!({"padding": 1, "stride": 2}), vec![("x", &[4, 8, 8, 64]), ("w", &[64, 3, 3, 64])]),
+        ("linear", json!({}), vec![("x", &[128, 128]), ("w", &[128, 128])]),
+        ("nt_xent", json!({}), vec![("z", &[256, 128])]),
+    ];
+    for case in &cases {
+        let mut on_tensor_cores = 0;
+        for Counted { node, pages, .. } in profile(case) {
+            for (entry, page) in pages.iter().filter(|(entry, _)| entry.contains("__mma")) {
+                on_tensor_cores += 1;
+                assert!(page.tensor_core_flops > 0, "{node}: {entry} leaves tensor cores alone");
+                assert_eq!(page.shared.bank_conflicts, 0, "{node}: {entry}");
+                assert!(
+                    page.global.coalescing >= 0.95,
+                    "{node}: {entry} coalesces {}",
+                    page.global.coalescing
+                );
+            }
+        }
+        assert!(
+            KERNELS.is_empty() || on_tensor_cores >= 2,
+            "{}: {on_tensor_cores} launches on tensor cores",
+            case.0
+        );
+    }
+}
+
+#[test]
+fn no_kernel_spills() {
+    for (_, entry) in entries() {
+        for figures in entry.figures {
+            assert_eq!(figures.spills(), 0, "{} on {}", entry.name, figures.arch);
+        }
+    }
+}
+
+/// The instructions that make an implicit GEMM fast: tensor cores, matrices from shared memory, copies past registers.
+#[test]
+fn machine_code_of_convolutions_uses_tensor_cores_and_async_copies() {
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/.toolchain/cuda/nvidia/cu13/bin/cuobjdump");
+    let tool = if std::path::Path::new(tool).exists() { tool } else { "cuobjdump" };
+    let Ok((kernel, _)) = find("conv2d_fwd_bf16__mma_128x128") else { return };
+    for cubin in kernel.cubins {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k.cubin");
+        std::fs::write(&path, cubin.code).unwrap();
+        let Ok(dump) = Command::new(tool).arg("--dump-sass").arg(&path).output() else {
+            eprintln!("SKIPPED machine code of {}: there is no cuobjdump", cubin.arch);
+            return;
+        };
+        let text = String::from_utf8_lossy(&dump.stdout);
+        for function in text.split("Function : ").skip(1).filter(|f| f.contains("__mma_")) {
+            let name = function.lines().next().unwrap_or_default();
+            for instruction in ["HMMA", "LDSM", "LDGSTS"] {
+                assert!(function.contains(instruction), "{name} on {} has no {instruction}", cubin.arch);
+            }
+        }
+    }
+}
