@@ -299,8 +299,8 @@ pub const SPEC: OpSpec = OpSpec {
             case("residual", &[2, 5, 3, 16], json!({})).input("residual", [2, 5, 3, 16]),
             case("residual_relu", &[2, 3, 3, 33], json!({"relu": true})).input("residual", [2, 3, 3, 33]),
             // Statistics of several blocks, merged.
-            case("many_pixels", &[2, 40, 50, 17], json!({"relu": true})),
-            case("many_pixels_in_chunks", &[3, 30, 25, 16], json!({})).input("residual", [3, 30, 25, 16]),
+            case("many_pixels", &[1, 20, 15, 17], json!({"relu": true})),
+            case("many_pixels_in_chunks", &[1, 20, 12, 72], json!({})).input("residual", [1, 20, 12, 72]),
             case("rows", &[6, 9], json!({"relu": true})),
             case("two_values", &[2, 3], json!({"eps": 0.1})),
             evaluation(case("evaluation", &[2, 3, 2, 5], json!({"training": false, "relu": true})), 5),

@@ -17,11 +17,11 @@ pub fn reference(params: &Value, t: &Tensors<Tensor64>) -> Vec<Tensor64> {
         mean = t.at("running_mean").clone();
         var = t.at("running_var").clone();
     }
-    let mut y = x.clone();
+    let (mut y, residual) = (x.clone(), t.optional("residual"));
     for (i, v) in y.data.iter_mut().enumerate() {
         let ch = i % c;
         let unit = (*v - mean.data[ch]) / (var.data[ch] + f64::from(bn.eps)).sqrt();
-        *v = gamma.data[ch] * unit + beta.data[ch] + t.optional("residual").map_or(0.0, |r| r.data[i]);
+        *v = gamma.data[ch] * unit + beta.data[ch] + residual.as_ref().map_or(0.0, |r| r.data[i]);
         if bn.relu {
             *v = v.max(0.0);
         }
