@@ -134,7 +134,10 @@ fn load_buffers(machine: &mut Machine, path: &Path) -> Result<BTreeMap<String, B
     let tensors =
         SafeTensors::deserialize(&data).with_context(|| format!("{}: not safetensors", path.display()))?;
     let mut buffers = BTreeMap::new();
-    for (name, view) in tensors.tensors() {
+    // In order of their names, so that addresses are the same each time.
+    let mut all = tensors.tensors();
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (name, view) in all {
         let bytes = view.data();
         let address = machine.allocate(&name, bytes.len() as u64)?;
         machine.write(address, bytes)?;

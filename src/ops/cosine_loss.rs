@@ -99,7 +99,8 @@ impl Op for CosineLossBackward {
         let rows = args.f32(1).par_chunks(d).zip(args.f32(2).par_chunks(d));
         args.out(0).par_chunks_mut(d).zip(rows).for_each(|(da, (a, b))| {
             let (length_a, length_b) = (norm(a, EPS), norm(b, EPS));
-            let cos = cosine(a, b) as f32;
+            // Where the length is EPS, it is a constant.
+            let cos = if length_a > EPS { cosine(a, b) as f32 } else { 0.0 };
             for ((da, a), b) in da.iter_mut().zip(a).zip(b) {
                 let g = scale * (b / length_b - cos * a / length_a) / length_a;
                 *da = if accumulate { *da + g } else { g };
