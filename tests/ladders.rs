@@ -5,12 +5,12 @@
 
 use half::bf16;
 use rusa::device::launch::{Address, Launch, Value};
-use rusa::device::{Backend, Device, VmBackend};
-use rusa::graph::Precision;
+use rusa::device::{Backend, Device, Lowered, Placement, VmBackend};
+use rusa::graph::{Graph, Precision};
 use rusa::ops::run::{How, run};
-use rusa::ops::table::signatures;
+use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensors, find, signatures};
 use rusa::rng::{Philox, Purpose};
-use rusa::tensor::HostTensor;
+use rusa::tensor::{DType, HostTensor};
 use serde_json::{Value as Json, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,7 @@ impl Bench {
 fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    assert!(scale.is_finite(), "{what}: the reference itself is not finite");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert!((got - want).abs() <= tolerance * scale, "{what}[{i}]: {got} for {want}, of {scale}");
     }
@@ -237,6 +238,7 @@ fn convolutions() {
         conv([1, 8, 9, 16], [8, 5, 5, 16], 1, 4, 2),
         conv([1, 13, 11, 3], [17, 7, 7, 3], 2, 3, 1),
         conv([2, 4, 5, 5], [9, 2, 2, 5], 3, 1, 1),
+        conv([2, 7, 6, 1], [16, 3, 3, 1], 1, 1, 1),
         conv([1, 1, 1, 8], [8, 3, 3, 8], 1, 1, 1),
     ];
     for (i, shape) in shapes.iter().enumerate() {
@@ -397,8 +399,13 @@ fn large_views() {
     let policy = rusa::augment::preset("cifar-simclr").unwrap().policy();
     let rows = rusa::augment::draw_batch(&policy, 1, 0, &[0, 1], 1, [70, 90]);
     let rows = HostTensor::f32([2, 16], rusa::ops::augment::params::as_tensor(&rows).to_vec());
-    let inputs = BTreeMap::from([("images".to_string(), images), ("params".to_string(), rows)]);
     let params = json!({"size": 72, "interpolation": "bicubic", "clamp": true});
+    let case = Case::new("large", params.clone()).filled("images", images.ty(), Fill::Pixels).filled(
+        "params",
+        rows.ty(),
+        Fill::Normal,
+    );
+    let inputs = BTreeMap::from([("images".to_string(), images), ("params".to_string(), rows)]);
     let on = |device, precision| {
         let how = How { device, precision, ..How::default() };
         run("augment", &params, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec()
@@ -407,10 +414,45 @@ fn large_views() {
     assert_eq!(on(Device::Vm, Precision::F32), cpu, "bit for bit");
     let rounded: Vec<f32> = cpu.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
     assert_eq!(on(Device::Vm, Precision::Bf16), rounded, "bit for bit, rounded");
-    RUN.with_borrow_mut(|run| {
-        run.extend(["augment_fwd_f32__workspace", "augment_fwd_bf16__workspace"].map(String::from));
-    });
+    for precision in [Precision::F32, Precision::Bf16] {
+        let entries = launched(find("augment").unwrap(), &case, precision);
+        RUN.with_borrow_mut(|run| run.extend(entries.into_iter().map(String::from)));
+    }
 }
+
+/// The entries an op launches on a case, forwards and backwards.
+fn launched(spec: &OpSpec, case: &Case, precision: Precision) -> Vec<&'static str> {
+    let mut graph = Graph::with_precision(precision);
+    let mut operands = BTreeMap::new();
+    for (name, ty, _) in &case.inputs {
+        let operand = spec.inputs.iter().find(|o| o.name == *name).unwrap();
+        let reduced = ty.dtype == DType::F32 && !operand.full;
+        let ty = if reduced { ty.with(precision.dtype()) } else { ty.clone() };
+        let id = match operand.differentiable {
+            true => graph.differentiable_input(name, ty).unwrap(),
+            false => graph.input(name, ty).unwrap(),
+        };
+        operands.insert(name.to_string(), id);
+    }
+    let y = (spec.record)(&mut graph, &case.params, &Tensors::new(spec.name, operands)).unwrap()[0];
+    if spec.outputs[0].differentiable {
+        let upstream = graph.input("upstream", graph.ty(y).clone()).unwrap();
+        graph.differentiate(&[(y, upstream)]).unwrap();
+    }
+    let program = Lowered::new(graph, VmBackend::new(0), Placement::Apart).unwrap();
+    program.launches().iter().flatten().map(|launch| launch.entry).collect()
+}
+
+/// What whole training steps run: tests/devices.rs.
+const IN_STEPS: [&str; 7] = [
+    "sgd_f32",
+    "adamw_f32",
+    "lars_norms_f32",
+    "lars_update_f32",
+    "ema_f32",
+    "batch_norm_running_f32",
+    "cast_bf16_f32__multi",
+];
 
 #[test]
 fn every_rung_agrees_with_the_cpu_engine() {
@@ -423,11 +465,17 @@ fn every_rung_agrees_with_the_cpu_engine() {
     other_first_rungs();
     large_views();
 
-    // What is left is what the host picks for the shapes of tests/ops.rs and tests/devices.rs.
-    let run = RUN.take();
-    let rest: Vec<&str> =
-        signatures().flat_map(|s| s.entries).filter(|e| !run.contains(**e)).copied().collect();
-    let studied = ["__direct", "__stem", "__mma_", "conv2d_", "__workspace"];
-    let missing: Vec<_> = rest.iter().filter(|e| studied.iter().any(|part| e.contains(part))).collect();
+    // The rest is what tests/ops.rs makes the host pick, or what whole steps run.
+    let mut tested = RUN.take();
+    for spec in OPS {
+        for case in (spec.cases)().iter().filter(|c| !c.bench_only) {
+            for precision in [Precision::F32, Precision::Bf16] {
+                tested.extend(launched(spec, case, precision).into_iter().map(String::from));
+            }
+        }
+    }
+    tested.extend(IN_STEPS.map(String::from));
+    let all = signatures().flat_map(|s| s.entries);
+    let missing: Vec<_> = all.filter(|entry| !tested.contains(**entry)).collect();
     assert!(missing.is_empty(), "no test runs {missing:?}");
 }
