@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes gpu-bundle/: all that a machine with a GPU and no Rust needs to prove and time this build. There: ./run OUTDIR
 #
-#   FASHION_MNIST=DIR   put the full data set's IDX files into it
+#   FASHION_MNIST=DIR   put the full data set's IDX files into it; else the 10,000 embedded images, 8,000 of them to train on
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bundle=gpu-bundle most=60
@@ -9,29 +9,51 @@ say() { echo "gpu-bundle: $*"; }
 
 say "building the binary and its tests"
 cargo build --release --quiet
-tests=$(cargo test --release --quiet --no-run --test ops --test devices --test kernels --message-format=json |
+tests=$(cargo test --release --quiet --no-run --test ops --test devices --test ladders --message-format=json |
     python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line) if line.startswith("{") else {}
     if made.get("executable") and made["target"]["kind"] == ["test"]:
         print(made["target"]["name"], made["executable"])')
-rm -rf "$bundle" && mkdir -p "$bundle/bin" "$bundle/data"
+rm -rf "$bundle"
+mkdir -p "$bundle"/{bin,data,tests/peers,tests/golden}
 cp target/release/rusa "$bundle/bin/rusa"
 while read -r name path; do cp "$path" "$bundle/bin/test-$name"; done <<< "$tests"
 strip "$bundle"/bin/*
 # Each binary carries all kernels: a dictionary larger than a binary stores them once.
 say "packing $(du -sm "$bundle/bin" | cut -f1) MiB of binaries"
 tar -C "$bundle" -cf - bin | xz --lzma2=preset=2,dict=256MiB > "$bundle/bin.tar.xz"
-rm -r "$bundle/bin"
-cp -r benches/peers "$bundle/peers" && rm -rf "$bundle/peers/__pycache__"
-cp benches/gpu/run benches/gpu/summary.py "$bundle/"
-cp data/fashion-mnist-10k/{t10k-images-idx3-ubyte.gz,LICENSE,README.md} "$bundle/data/"
+rm -r gpu-bundle/bin
+cp -r benches/peers "$bundle/peers"
+rm -rf "$bundle/peers/__pycache__"
+cp tests/peers/op_run.py "$bundle/tests/peers/"
+cp -r tests/golden/ops "$bundle/tests/golden/"
+cp benches/gpu/run benches/gpu/summary.py LICENSE LICENSE-MIT LICENSE-APACHE "$bundle/"
 if [ -n "${FASHION_MNIST:-}" ]; then
-    found=$(find "$FASHION_MNIST" -maxdepth 1 -name '*-idx?-ubyte*')
-    [ -n "$found" ] || { say "FASHION_MNIST=$FASHION_MNIST holds no IDX files"; exit 1; }
-    cp $found "$bundle/data/"
+    for name in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do
+        found=$(find "$FASHION_MNIST" -maxdepth 1 -name "$name-ubyte*" | head -n 1)
+        [ -n "$found" ] || { say "FASHION_MNIST=$FASHION_MNIST holds no $name-ubyte, gzipped or not"; exit 1; }
+        cp "$found" "$bundle/data/"
+        case $found in *.gz) ;; *) gzip "$bundle/data/$(basename "$found")" ;; esac
+    done
+    echo "the full data set's IDX files" > "$bundle/data/SOURCE"
+else
+    # Both sides then train and are judged on the same images.
+    python3 - data/fashion-mnist-10k "$bundle/data" <<'PY'
+import gzip, struct, sys
+source, target = sys.argv[1:]
+for kind, row in ("images-idx3", 28 * 28), ("labels-idx1", 1):
+    with gzip.open(f"{source}/t10k-{kind}-ubyte.gz") as file:
+        data = file.read()
+    head = len(data) - 10_000 * row
+    for split, first, last in ("train", 0, 8000), ("t10k", 8000, 10_000):
+        with gzip.open(f"{target}/{split}-{kind}-ubyte.gz", "wb") as file:
+            rows = data[head + first * row : head + last * row]
+            file.write(data[:4] + struct.pack(">I", last - first) + data[8:head] + rows)
+PY
+    echo "the embedded 10,000 images of Fashion-MNIST's test set: 8,000 to train on, 2,000 to judge by" > "$bundle/data/SOURCE"
 fi
-cp LICENSE LICENSE-MIT LICENSE-APACHE "$bundle/"
+cp data/fashion-mnist-10k/{LICENSE,README.md} "$bundle/data/"
 size=$(du -sm "$bundle" | cut -f1)
 [ "$size" -le "$most" ] || { say "$size MiB: more than $most"; exit 1; }
 say "$bundle: $size MiB; copy it to a machine with a GPU, then ./run OUTDIR"

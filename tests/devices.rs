@@ -133,19 +133,26 @@ fn steps_on_a_gpu_follow_the_cpu_engine() {
     device("cuda").into_iter().for_each(steps_follow_the_cpu_engine);
 }
 
-#[test]
-fn every_optimiser_on_the_vm_follows_the_cpu_engine() {
+fn every_optimiser_follows_the_cpu_engine(device: Device) {
     for name in ["lars", "adamw"] {
-        device("vm").into_iter().for_each(|vm| {
-            let (vm, cpu) = (train(vm, Precision::F32, name, 2), train(Device::Cpu, Precision::F32, name, 2));
-            // AdamW divides by the gradient's size: where that is rounding noise, so is the step.
-            assert_follows(&vm, &cpu, 1e-4, if name == "adamw" { 0.1 } else { 1e-3 });
-        });
+        let (got, cpu) =
+            (train(device, Precision::F32, name, 2), train(Device::Cpu, Precision::F32, name, 2));
+        // AdamW divides by the gradient's size: where that is rounding noise, so is the step.
+        assert_follows(&got, &cpu, 1e-4, if name == "adamw" { 0.1 } else { 1e-3 });
     }
 }
 
 #[test]
-fn a_moving_average_on_the_vm_is_the_cpu_engines() {
+fn every_optimiser_on_the_vm_follows_the_cpu_engine() {
+    device("vm").into_iter().for_each(every_optimiser_follows_the_cpu_engine);
+}
+
+#[test]
+fn every_optimiser_on_a_gpu_follows_the_cpu_engine() {
+    device("cuda").into_iter().for_each(every_optimiser_follows_the_cpu_engine);
+}
+
+fn a_moving_average_is_the_cpu_engines(device: Device) {
     let run = |device: Device| {
         let mut graph = Graph::new();
         let momentum = graph.input("momentum", TensorType::f32([1])).unwrap();
@@ -174,13 +181,31 @@ fn a_moving_average_on_the_vm_is_the_cpu_engines() {
         assert!((of(&cpu, "target") - want).abs() <= 1e-6, "{n}");
         assert_eq!(of(&cpu, "value"), of(&before, "value"));
     }
-    device("vm").into_iter().for_each(|vm| assert_eq!(run(vm).1, cpu));
+    assert_eq!(run(device).1, cpu);
+}
+
+#[test]
+fn a_moving_average_on_the_vm_is_the_cpu_engines() {
+    device("vm").into_iter().for_each(a_moving_average_is_the_cpu_engines);
+}
+
+#[test]
+fn a_moving_average_on_a_gpu_is_the_cpu_engines() {
+    device("cuda").into_iter().for_each(a_moving_average_is_the_cpu_engines);
 }
 
 #[test]
 fn the_vm_repeats_itself_bit_for_bit() {
-    device("vm").into_iter().for_each(|vm| {
-        let (a, b) = (train(vm, Precision::Bf16, "sgd", 2), train(vm, Precision::Bf16, "sgd", 2));
-        assert_eq!((a.losses, a.after), (b.losses, b.after));
-    });
+    device("vm").into_iter().for_each(|vm| repeats_itself(vm, 2));
+}
+
+/// Six steps: the first as launches, the second captured, the others replayed as a CUDA graph.
+#[test]
+fn a_gpu_repeats_itself_bit_for_bit() {
+    device("cuda").into_iter().for_each(|cuda| repeats_itself(cuda, 6));
+}
+
+fn repeats_itself(device: Device, steps: usize) {
+    let [a, b] = [(), ()].map(|()| train(device, Precision::Bf16, "sgd", steps));
+    assert_eq!((a.losses, a.after), (b.losses, b.after));
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
 
 use half::bf16;
+use rusa::device::cuda::CudaBackend;
 use rusa::device::launch::{Address, Launch, Value};
 use rusa::device::{Backend, Device, Lowered, Placement, VmBackend};
 use rusa::graph::{Graph, Precision};
@@ -12,13 +13,24 @@ use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensors, find, signatures};
 use rusa::rng::{Philox, Purpose};
 use rusa::tensor::{DType, HostTensor};
 use serde_json::{Value as Json, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
-thread_local!(static RUN: RefCell<BTreeSet<String>> = RefCell::default());
+thread_local! {
+    static RUN: RefCell<BTreeSet<String>> = RefCell::default();
+    static ON: Cell<Device> = const { Cell::new(Device::Vm) };
+}
 
-fn vm() -> bool {
-    Device::parse("vm").map_err(|why| eprintln!("SKIPPED ladders: {why}")).is_ok()
+/// The device, from now on that of this thread's benches; or a line that says what was skipped and why.
+fn on(name: &str) -> Option<Device> {
+    let device = Device::parse(name)
+        .map_err(|why| {
+            let _ = writeln!(std::io::stderr(), "SKIPPED the ladders on {name}: {why}");
+        })
+        .ok()?;
+    ON.set(device);
+    Some(device)
 }
 
 fn normal(n: usize, stream: u32, dtype: Precision) -> Vec<f32> {
@@ -45,12 +57,15 @@ fn floats(bytes: &[u8], dtype: Precision) -> Vec<f32> {
     }
 }
 
-/// Memory of a machine, an allocation a tensor.
-struct Bench(VmBackend);
+/// Memory of the device, an allocation a tensor.
+struct Bench(Box<dyn Backend>);
 
 impl Bench {
     fn new() -> Self {
-        Self(VmBackend::new(5))
+        match ON.get() {
+            Device::Cuda(i) => Self(Box::new(CudaBackend::new(i).unwrap())),
+            _ => Self(Box::new(VmBackend::new(5))),
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Address {
@@ -59,9 +74,13 @@ impl Bench {
         place
     }
 
-    /// Holds nothing yet: reading it before writing is a finding.
+    /// Holds nothing yet: reading it before writing is a finding on the machine, and NaN in either type on a GPU.
     fn empty(&mut self, bytes: usize) -> Address {
-        self.0.allocate("result", bytes).unwrap()
+        let place = self.0.allocate("result", bytes).unwrap();
+        if ON.get() != Device::Vm {
+            self.0.write(place, &vec![0xff; bytes]).unwrap();
+        }
+        place
     }
 
     fn get(&self, place: Address, elements: usize, dtype: Precision) -> Vec<f32> {
@@ -406,14 +425,14 @@ fn large_views() {
         Fill::Normal,
     );
     let inputs = BTreeMap::from([("images".to_string(), images), ("params".to_string(), rows)]);
-    let on = |device, precision| {
+    let views = |device, precision| {
         let how = How { device, precision, ..How::default() };
         run("augment", &params, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec()
     };
-    let cpu = on(Device::Cpu, Precision::F32);
-    assert_eq!(on(Device::Vm, Precision::F32), cpu, "bit for bit");
+    let cpu = views(Device::Cpu, Precision::F32);
+    assert_eq!(views(ON.get(), Precision::F32), cpu, "bit for bit");
     let rounded: Vec<f32> = cpu.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
-    assert_eq!(on(Device::Vm, Precision::Bf16), rounded, "bit for bit, rounded");
+    assert_eq!(views(ON.get(), Precision::Bf16), rounded, "bit for bit, rounded");
     for precision in [Precision::F32, Precision::Bf16] {
         let entries = launched(find("augment").unwrap(), &case, precision);
         RUN.with_borrow_mut(|run| run.extend(entries.into_iter().map(String::from)));
@@ -454,16 +473,27 @@ const IN_STEPS: [&str; 7] = [
     "cast_bf16_f32__multi",
 ];
 
-#[test]
-fn every_rung_agrees_with_the_cpu_engine() {
-    if !vm() {
-        return;
-    }
+fn every_rung() {
     convolutions();
     linears();
     contrastive_losses();
     other_first_rungs();
     large_views();
+}
+
+#[test]
+fn every_rung_on_a_gpu_agrees_with_the_cpu_engine() {
+    if on("cuda").is_some() {
+        every_rung();
+    }
+}
+
+#[test]
+fn every_rung_on_the_vm_agrees_with_the_cpu_engine_and_none_is_left_out() {
+    if on("vm").is_none() {
+        return;
+    }
+    every_rung();
 
     // The rest is what tests/ops.rs makes the host pick, or what whole steps run.
     let mut tested = RUN.take();

@@ -1,9 +1,10 @@
-"""What PyTorch takes for the ops that `rusa bench op` times, on the same shapes: convolutions by cuDNN, memory-bound ops, the
-contrastive loss as usually written (its whole 2N x 2N matrix), and the copy rate of the card.
+"""What PyTorch takes for the shapes that `rusa bench op --cases` times: convolutions by cuDNN, the ops between them, losses as
+usually written (nt_xent with its whole 2N x 2N matrix), and the card's own ceilings: a copy and a matrix product.
 
-usage: python benches/peers/ops.py --device cuda --precision bf16 --json FILE
-channels_last, autotuned cuDNN. Each figure is the median of timed calls, by events on a GPU; caches are filled with other data
-before each call. Prints a line an op and writes every sample.
+usage: python benches/peers/shapes.py cases.json
+       python benches/peers/ops.py --cases cases.json --device cuda --precision bf16 --json FILE
+Eager, channels_last, autotuned cuDNN; backward passes by autograd, convolutions' each alone. Each figure is the median of
+timed calls, by events on a GPU, whose caches are filled with other data before each. Prints a line an op, writes every sample.
 """
 
 import argparse
@@ -16,23 +17,12 @@ import torch.nn.functional as F
 
 from simclr import nt_xent
 
-# name, x[N,H,W,C], w[K,R,S,C], stride, padding: the bench cases of src/ops/conv2d/mod.rs.
-CONVOLUTIONS = [
-    ("resnet18.conv1", (64, 32, 32, 3), (64, 3, 3, 3), 1, 1),
-    ("resnet18.layer1", (64, 32, 32, 64), (64, 3, 3, 64), 1, 1),
-    ("resnet18.layer2.0", (64, 32, 32, 64), (128, 3, 3, 64), 2, 1),
-    ("resnet18.layer2.0.downsample", (64, 32, 32, 64), (128, 1, 1, 64), 2, 0),
-    ("resnet18.layer4", (64, 4, 4, 512), (512, 3, 3, 512), 1, 1),
-    ("resnet50.layer1.conv3", (16, 56, 56, 64), (256, 1, 1, 64), 1, 0),
-    ("imagenet_stem", (16, 224, 224, 3), (64, 7, 7, 3), 2, 3),
-]
-
 
 class Clock:
     def __init__(self, device, seconds):
         self.device, self.seconds, self.rows = device, seconds, []
-        # More than any L2 cache.
-        self.other = torch.empty(192 << 20, dtype=torch.uint8, device=device) if device == "cuda" else None
+        # More than any L2 cache, and long enough to fill that what the host has to say is said meanwhile.
+        self.other = torch.empty(1 << 30, dtype=torch.uint8, device=device) if device == "cuda" else None
 
     def once(self, work):
         if self.device != "cuda":
@@ -59,82 +49,121 @@ class Clock:
             "gflops_per_second": flops / median / 1e9, "gigabytes_per_second": bytes_ / median / 1e9,
             "samples_milliseconds": [1000 * s for s in samples],
         })
-        row = self.rows[-1]
-        print(f"{name:<52} {row['milliseconds']:>9.3f} ms {row['gflops_per_second']:>10.1f} GFLOP/s "
-              f"{row['gigabytes_per_second']:>8.1f} GB/s", flush=True)
+        print(f"{name:<52} {1000 * median:>9.3f} ms", flush=True)
+        return self.rows[-1]
 
 
-def convolutions(clock, dtype, shrink):
-    for name, (n, h, w, c), (k, r, s, _), stride, pad in CONVOLUTIONS:
-        n = max(1, n // shrink)
-        options = {"device": clock.device, "dtype": dtype}
-        x = torch.randn(n, c, h, w, **options).to(memory_format=torch.channels_last)
-        weight = torch.randn(k, c, r, s, **options).to(memory_format=torch.channels_last)
-        y = F.conv2d(x, weight, None, stride, pad)
-        dy = torch.randn_like(y)
-        flops = 2 * y.numel() * r * s * c
-        size = x.element_size()
-
-        def backward(mask):
-            return torch.ops.aten.convolution_backward(
-                dy, x, weight, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, mask
-            )
-
-        moved = size * (x.numel() + weight.numel() + y.numel())
-        clock.time(f"conv2d/{name}", lambda: F.conv2d(x, weight, None, stride, pad), flops, moved)
-        clock.time(f"conv2d/bwd_input/{name}", lambda: backward([True, False, False]), flops, moved)
-        clock.time(f"conv2d/bwd_weight/{name}", lambda: backward([False, True, False]), flops, moved)
+def ceilings(clock, dtype, shrink):
+    """As `rusa bench copy --json` says them."""
+    source = torch.randn((1 << 28) // shrink, device=clock.device)
+    target = torch.empty_like(source)
+    copy = clock.time("copy", lambda: target.copy_(source), 0, 8 * source.numel())
+    side = 8192 // shrink
+    a, b = (torch.randn(side, side, device=clock.device, dtype=dtype) for _ in range(2))
+    matmul = clock.time("matmul", lambda: a @ b.T, 2 * side**3, 3 * side * side * a.element_size())
+    return {"gigabytes_per_second": copy["gigabytes_per_second"], "gflops_per_second": matmul["gflops_per_second"],
+            "matmul": f"{str(dtype).removeprefix('torch.')}, {side} cubed"}
 
 
-def memory_bound(clock, dtype, shrink):
-    options = {"device": clock.device, "dtype": dtype}
-    x = torch.randn(256 // shrink, 16, 28, 28, **options).to(memory_format=torch.channels_last)
-    moved = 2 * x.numel() * x.element_size()
-    clock.time("relu/large", lambda: F.relu(x), x.numel(), moved)
-    x = torch.randn(64 // shrink, 64, 32, 32, **options).to(memory_format=torch.channels_last)
-    gamma, beta = (torch.randn(64, device=clock.device) for _ in range(2))
-    mean, var = torch.zeros(64, device=clock.device), torch.ones(64, device=clock.device)
-    # Statistics read x once, applying them once more.
-    moved = 3 * x.numel() * x.element_size()
-    clock.time("batch_norm/resnet18", lambda: F.relu(F.batch_norm(x, mean, var, gamma, beta, True)), 6 * x.numel(), moved)
+def convolution(clock, case, x, w):
+    stride, pad = case["params"]["stride"], case["params"]["padding"]
+    forward = lambda: F.conv2d(x, w, None, stride, pad)
+    dy = torch.randn_like(forward())
+
+    def backward(mask):
+        return torch.ops.aten.convolution_backward(
+            dy, x, w, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, mask
+        )
+
+    clock.time(f"conv2d/{case['name']}", forward)
+    # The images take no gradient.
+    if x.shape[1] > 3:
+        clock.time(f"conv2d/bwd_input/{case['name']}", lambda: backward([True, False, False]))
+    clock.time(f"conv2d/bwd_weight/{case['name']}", lambda: backward([False, True, False]))
 
 
-def losses(clock, dtype, shrink):
-    for rows in (512 // shrink, 8192 // shrink):
-        z = torch.randn(rows, 128, device=clock.device, dtype=dtype, requires_grad=True)
+def batch_norm(t, params):
+    c = t["gamma"].numel()
+    mean, var = torch.zeros(c, device=t["x"].device), torch.ones(c, device=t["x"].device)
 
-        def step():
-            loss = nt_xent(z.float(), 0.5)
-            loss.backward()
-            z.grad = None
+    def forward():
+        y = F.batch_norm(t["x"], mean, var, t["gamma"], t["beta"], True)
+        return F.relu(y + t["residual"] if "residual" in t else y)
 
-        clock.time(f"nt_xent+bwd/{rows // 2}", step, 6 * rows * rows * 128, 3 * z.numel() * z.element_size())
+    return forward
+
+
+FORWARD = {
+    "relu": lambda t, p: lambda: F.relu(t["x"]),
+    "add": lambda t, p: lambda: t["a"] + t["b"],
+    "batch_norm": batch_norm,
+    "max_pool": lambda t, p: lambda: F.max_pool2d(t["x"], 3, 2, 1),
+    "global_avg_pool": lambda t, p: lambda: t["x"].mean((2, 3)),
+    "linear": lambda t, p: lambda: F.linear(t["x"], t["w"], t["b"].to(t["x"].dtype)),
+    "l2_normalize": lambda t, p: lambda: F.normalize(t["x"], dim=1),
+    "cosine_loss": lambda t, p: lambda: -F.cosine_similarity(t["p"].float(), t["z"].float(), dim=1).mean(),
+    "softmax_cross_entropy": lambda t, p: lambda: F.cross_entropy(t["logits"].float(), t["labels"]),
+    "nt_xent": lambda t, p: lambda: nt_xent(t["z"].float(), p["temperature"]),
+}
+# Stay f32 on both sides.
+FULL = {"gamma", "beta", "b"}
+
+
+def tensor(name, shape, device, dtype):
+    """[N,H,W,C] and [K,R,S,C] become channels_last tensors of torch's shape."""
+    if name == "labels":
+        return torch.randint(0, 2, shape, device=device)
+    x = torch.randn(shape, device=device, dtype=torch.float32 if name in FULL else dtype)
+    return x.permute(0, 3, 1, 2) if len(shape) == 4 else x
+
+
+def run(clock, case, dtype):
+    tensors = {k: tensor(k, shape, clock.device, dtype) for k, shape in case["inputs"].items()}
+    if case["op"] == "conv2d":
+        convolution(clock, case, tensors["x"], tensors["w"])
+        return
+    clock_id = lambda suffix: f"{case['op']}{suffix}/{case['name']}"
+    forward = FORWARD[case["op"]](tensors, case["params"])
+    with torch.no_grad():
+        clock.time(clock_id(""), forward)
+    if case["op"] == "linear":
+        x, w = tensors["x"], tensors["w"]
+        dy = torch.randn(len(x), len(w), device=clock.device, dtype=dtype)
+        clock.time(clock_id("/bwd_input"), lambda: dy @ w)
+        clock.time(clock_id("/bwd_weight"), lambda: dy.T @ x)
+        return
+    if case["op"] == "add":
+        return  # It hands its gradient on as it is.
+    leaves = [t.requires_grad_() for t in tensors.values() if t.is_floating_point()]
+    y = forward()
+    dy = torch.randn_like(y)
+    clock.time(clock_id("/bwd"), lambda: torch.autograd.grad(y, leaves, dy, retain_graph=True))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", required=True, help="what shapes.py wrote")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16")
-    parser.add_argument("--seconds", type=float, default=0.5, help="to measure each op for")
-    parser.add_argument("--shrink", type=int, default=1, help="divide batches by this: to try the script")
+    parser.add_argument("--seconds", type=float, default=0.2, help="to measure each pass for")
+    parser.add_argument("--shrink", type=int, default=1, help="divide the ceilings' sizes by this: to try the script")
+    parser.add_argument("--ceilings", help="also write the copy's and the product's rates, for `rusa bench op --ceilings`")
     parser.add_argument("--json", required=True)
     args = parser.parse_args()
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
     clock = Clock(args.device, args.seconds)
-    source = torch.randn((1 << 28) // args.shrink, device=args.device)
-    target = torch.empty_like(source)
-    clock.time("copy", lambda: target.copy_(source), 0, 8 * source.numel())
-    del source, target
-    side = 8192 // args.shrink
-    a, b = (torch.randn(side, side, device=args.device, dtype=dtype) for _ in range(2))
-    clock.time(f"matmul/{side}", lambda: a @ b.T, 2 * side**3, 3 * side * side * a.element_size())
-    convolutions(clock, dtype, args.shrink)
-    memory_bound(clock, dtype, args.shrink)
-    losses(clock, dtype, args.shrink)
+    most = ceilings(clock, dtype, args.shrink)
+    if args.ceilings:
+        with open(args.ceilings, "w") as file:
+            json.dump(most, file, indent=2)
+    with open(args.cases) as file:
+        cases = json.load(file)
+    for case in cases:
+        run(clock, case, dtype)
     name = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
-    report = {"device": name, "torch": torch.__version__, "precision": args.precision, "timings": clock.rows}
+    report = {"device": name, "torch": torch.__version__, "precision": args.precision, "ceilings": most, "timings": clock.rows}
     with open(args.json, "w") as file:
         json.dump(report, file, indent=2)
 

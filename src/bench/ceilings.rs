@@ -1,15 +1,16 @@
 //! What this machine can do at most: the roofline's two lines, measured.
 
 use super::Samples;
-use crate::Result;
 use crate::device::Device;
 use crate::graph::{Graph, Kind, Precision, TensorId};
 use crate::linalg::{Mat, gemm};
 use crate::ops::linear::linear;
 use crate::ops::relu::Relu;
 use crate::rng::{Philox, Purpose};
+use crate::{Error, Result};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The two ceilings.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -29,6 +30,22 @@ impl Ceilings {
                 bytes_per_second: kernel_bytes_per_second(device, 1 << 26)?,
             }),
         }
+    }
+
+    /// From a file with `gflops_per_second` and `gigabytes_per_second`, as `rusa bench copy --json` writes it.
+    pub fn read(path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Measured {
+            gflops_per_second: f64,
+            gigabytes_per_second: f64,
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let measured: Measured = serde_json::from_str(&text).map_err(|e| Error::data(path, e.to_string()))?;
+        let Measured { gflops_per_second, gigabytes_per_second } = measured;
+        if !(gflops_per_second > 0.0 && gigabytes_per_second > 0.0) {
+            return Err(Error::data(path, "both ceilings must be above 0"));
+        }
+        Ok(Self { flops_per_second: gflops_per_second * 1e9, bytes_per_second: gigabytes_per_second * 1e9 })
     }
 
     /// Measures both on all cores, in about a second.
@@ -102,6 +119,19 @@ fn median_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_may_give_them() {
+        let read = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Ceilings::read(file.path())
+        };
+        let given =
+            read(r#"{"device": "cuda:0", "gflops_per_second": 2, "gigabytes_per_second": 0.5}"#).unwrap();
+        assert_eq!((given.flops_per_second, given.bytes_per_second), (2e9, 0.5e9));
+        assert!(read(r#"{"gflops_per_second": 2, "gigabytes_per_second": 0}"#).is_err());
+    }
 
     #[test]
     fn kernels_can_be_timed_where_there_are_some() {

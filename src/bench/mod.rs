@@ -1,10 +1,12 @@
 //! Timings: the machine's two ceilings, single ops, whole steps, the PTX machine.
 
+mod cases;
 mod ceilings;
 mod ops;
 mod step;
 mod vm;
 
+pub use cases::read_cases;
 pub use ceilings::{Ceilings, copy_bytes_per_second, gemm_flops_per_second};
 pub use ops::{OpTiming, time_op};
 pub use step::{NodeTime, StepTiming, time_step};

@@ -10,11 +10,15 @@ use crate::tensor::DType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Random numbers drawn for a tensor at most.
+const DRAWN: usize = 1 << 20;
+
 /// A pass's time beside what it costs.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpTiming {
     /// `op/pass/dtype/technique/device/case`; no technique on the CPU.
     pub id: String,
+    /// Median.
     pub milliseconds: f64,
     pub flops: u64,
     pub bytes: u64,
@@ -22,9 +26,11 @@ pub struct OpTiming {
     pub gigabytes_per_second: f64,
     /// The roofline's floor over the time taken: 1 is as fast as the ceilings allow.
     pub share_of_roofline: f64,
+    /// Every sample, in the order taken.
+    pub samples_milliseconds: Vec<f64>,
 }
 
-/// Times forward and backward passes for about `seconds` each.
+/// Times forward and backward passes for about `seconds` each; a GPU's caches hold other data before each sample.
 pub fn time_op(
     spec: &OpSpec,
     case: &Case,
@@ -58,9 +64,14 @@ pub fn time_op(
             case.inputs.iter().find(|(name, ..)| *name == info.name).map_or(Fill::Normal, |(.., fill)| *fill);
         let mut rng = Philox::new(1, Purpose::Test, 0, id.0 as u64);
         let n = info.ty.elements();
+        // Drawing takes longer than timing: large tensors repeat themselves.
+        let mut repeated = |draw: fn(&mut Philox) -> f32| -> Vec<f32> {
+            let drawn: Vec<f32> = (0..n.min(DRAWN)).map(|_| draw(&mut rng)).collect();
+            drawn.into_iter().cycle().take(n).collect()
+        };
         match (info.ty.dtype, fill) {
             (DType::F32, Fill::Positive) => {
-                program.write_f32(id, &(0..n).map(|_| rng.range(0.5, 1.5)).collect::<Vec<_>>())?;
+                program.write_f32(id, &repeated(|rng| rng.range(0.5, 1.5)))?;
             }
             (DType::I64, Fill::Labels(classes)) => {
                 let labels: Vec<i64> = (0..n).map(|_| i64::from(rng.below(classes))).collect();
@@ -72,18 +83,18 @@ pub fn time_op(
             }
             (DType::U8, _) => program.write(id, &(0..n).map(|_| rng.next_u32() as u8).collect::<Vec<_>>())?,
             (_, Fill::Given(values)) => program.write_f32(id, &values(n))?,
-            _ => program.write_f32(id, &(0..n).map(|_| rng.normal()).collect::<Vec<_>>())?,
+            _ => program.write_f32(id, &repeated(Philox::normal))?,
         }
     }
     program.run_all()?;
     let costs = program.plan().costs.clone();
     let mut timings = Vec::new();
     for (i, cost) in costs.into_iter().enumerate() {
-        let time = Samples::timed(seconds, || {
+        let samples = Samples::timed(seconds, || {
             program.evict()?;
             program.seconds(i..i + 1)
-        })?
-        .median();
+        })?;
+        let time = samples.median();
         timings.push(OpTiming {
             id: id(&*program, i, (device, precision), case),
             milliseconds: time * 1e3,
@@ -93,6 +104,7 @@ pub fn time_op(
             gigabytes_per_second: cost.bytes as f64 / time / 1e9,
             share_of_roofline: cost.roofline_seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
                 / time,
+            samples_milliseconds: samples.0.iter().map(|s| s * 1e3).collect(),
         });
     }
     Ok(timings)

@@ -1,6 +1,6 @@
 //! A whole training step: forward, loss, backward, optimiser, on views that are given.
 
-use super::Samples;
+use super::{Ceilings, Samples};
 use crate::Result;
 use crate::config::Config;
 use crate::device::{Device, Program};
@@ -19,7 +19,11 @@ pub struct StepTiming {
     pub views_per_image: usize,
     pub batch: usize,
     pub threads: usize,
+    pub device: String,
+    pub precision: String,
     pub gflops_per_second: f64,
+    /// The least time under the ceilings, every operand of every op moved once, over the time taken.
+    pub share_of_roofline: f64,
     pub arena_bytes: usize,
     pub flops: u64,
     pub bytes: u64,
@@ -34,10 +38,12 @@ pub struct NodeTime {
     pub milliseconds: f64,
 }
 
-/// Times the step of a configuration for about `seconds`, then each kind of node once.
-pub fn time_step(config: &Config, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
+/// Times the step of a configuration for about `seconds`, then each kind of node once. On a GPU by its own clock, the whole
+/// step as one CUDA graph.
+pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
     let step = record_step(config, None)?;
-    let mut program = Device::parse(&config.device)?.program(step.graph)?;
+    let device = Device::parse(&config.device)?;
+    let mut program = device.program(step.graph)?;
     program.initialize(config.seed)?;
     program.write_f32(step.seed_gradient, &[1.0])?;
     // A learning rate of zero: the work is the same and the weights stay put however long it takes.
@@ -57,6 +63,12 @@ pub fn time_step(config: &Config, seconds: f64) -> Result<(StepTiming, Vec<NodeT
         views_per_image: ssl::find(&config.method)?.views,
         batch: config.batch,
         threads: rayon::current_num_threads(),
+        device: device.to_string(),
+        precision: config.precision.clone(),
+        share_of_roofline: program
+            .plan()
+            .roofline_seconds(ceilings.flops_per_second, ceilings.bytes_per_second)
+            / time,
         gflops_per_second: cost.flops as f64 / time / 1e9,
         arena_bytes: program.plan().arena_bytes,
         flops: cost.flops,

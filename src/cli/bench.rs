@@ -3,7 +3,7 @@
 use super::say;
 use super::step::StepArguments;
 use anyhow::{Result, bail};
-use rusa::bench::{Ceilings, time_op, time_step, time_vm};
+use rusa::bench::{Ceilings, read_cases, time_op, time_step, time_vm};
 use rusa::device::Device;
 use rusa::files::write_atomically;
 use rusa::graph::Precision;
@@ -33,6 +33,12 @@ pub enum Command {
         /// f32, or bf16 on GPUs.
         #[arg(long, default_value = "f32")]
         precision: String,
+        /// Time these shapes instead: a JSON list of {"op", "name", "params", "inputs": {NAME: SHAPE}}.
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+        /// The device's ceilings, as `rusa bench copy --json` writes them; measured if not given.
+        #[arg(long, value_name = "FILE")]
+        ceilings: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -40,6 +46,9 @@ pub enum Command {
     Step {
         #[command(flatten)]
         step: StepArguments,
+        /// The device's ceilings, as `rusa bench copy --json` writes them; measured if not given.
+        #[arg(long, value_name = "FILE")]
+        ceilings: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -97,43 +106,50 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 "threads": rayon::current_num_threads(),
             }))?;
         }
-        Command::Op { op, device, precision, common } => {
+        Command::Op { op, device, precision, cases, ceilings, common } => {
             let how = (timed_device(&device)?, Precision::parse(&precision)?);
             how.0.check(how.1)?;
-            let specs = match &op {
-                Some(name) => vec![find(name)?],
-                None => OPS.iter().collect(),
+            let only = op.as_deref().map(find).transpose()?;
+            let cases: Vec<_> = match &cases {
+                Some(path) => read_cases(path)?,
+                None => OPS
+                    .iter()
+                    .flat_map(|spec| (spec.cases)().into_iter().map(move |case| (spec, case)))
+                    .filter(|(_, case)| case.bench_only)
+                    .collect(),
             };
-            let ceilings = Ceilings::of(how.0, how.1)?;
+            let ceilings =
+                ceilings.map_or_else(|| Ceilings::of(how.0, how.1), |path| Ceilings::read(&path))?;
             say!("{:<52} {:>9} {:>9} {:>8} {:>9}", "id", "ms", "GFLOP/s", "GB/s", "roofline");
             let mut all = Vec::new();
-            for spec in specs {
-                let cases = (spec.cases)();
-                for case in cases.iter().filter(|c| c.bench_only) {
-                    for t in time_op(spec, case, how, ceilings, common.seconds / 4.0)? {
-                        say!(
-                            "{:<52} {:>9.3} {:>9.1} {:>8.1} {:>7.0} %",
-                            t.id,
-                            t.milliseconds,
-                            t.gflops_per_second,
-                            t.gigabytes_per_second,
-                            t.share_of_roofline * 100.0,
-                        );
-                        all.push(t);
-                    }
+            for (spec, case) in cases.iter().filter(|(spec, _)| only.is_none_or(|o| o.name == spec.name)) {
+                for t in time_op(spec, case, how, ceilings, common.seconds / 4.0)? {
+                    say!(
+                        "{:<52} {:>9.3} {:>9.1} {:>8.1} {:>7.0} %",
+                        t.id,
+                        t.milliseconds,
+                        t.gflops_per_second,
+                        t.gigabytes_per_second,
+                        t.share_of_roofline * 100.0,
+                    );
+                    all.push(t);
                 }
             }
             common.write(&json!({"ceilings": ceilings, "timings": all}))?;
         }
-        Command::Step { step, common } => {
+        Command::Step { step, ceilings, common } => {
             let config = step.config()?;
-            let (timing, nodes) = time_step(&config, common.seconds)?;
+            let how = (timed_device(&config.device)?, Precision::parse(&config.precision)?);
+            let ceilings =
+                ceilings.map_or_else(|| Ceilings::of(how.0, how.1), |path| Ceilings::read(&path))?;
+            let (timing, nodes) = time_step(&config, ceilings, common.seconds)?;
             say!(
-                "{:.1} images/s ({} views each), {:.2} ms a step, {:.1} GFLOP/s, {} threads",
+                "{:.1} images/s ({} views each), {:.2} ms a step, {:.1} GFLOP/s, {:.0} % of the roofline, {} threads",
                 timing.images_per_second,
                 timing.views_per_image,
                 timing.milliseconds,
                 timing.gflops_per_second,
+                100.0 * timing.share_of_roofline,
                 timing.threads,
             );
             for node in &nodes {
