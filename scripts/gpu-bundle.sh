@@ -54,6 +54,7 @@ PY
     echo "the embedded 10,000 images of Fashion-MNIST's test set: 8,000 to train on, 2,000 to judge by" > "$bundle/data/SOURCE"
 fi
 cp data/fashion-mnist-10k/{LICENSE,README.md} "$bundle/data/"
+git describe --always --dirty > "$bundle/COMMIT"
 size=$(du -sm "$bundle" | cut -f1)
 [ "$size" -le "$most" ] || { say "$size MiB: more than $most"; exit 1; }
 say "$bundle: $size MiB; copy it to a machine with a GPU, then ./run OUTDIR"
