@@ -84,6 +84,9 @@ fn memory_bound_kernels_move_what_they_cost() {
         ),
         ("global_avg_pool", json!({}), vec![("x", &image)]),
         ("l2_normalize", json!({}), vec![("x", &[1024, 256])]),
+        ("soft_cross_entropy", json!({}), vec![("logits", &[64, 1024]), ("targets", &[64, 1024])]),
+        ("softmax", json!({}), vec![("x", &[64, 1024])]),
+        ("column_mean", json!({}), vec![("x", &[512, 1024])]),
     ];
     for case in &cases {
         for Counted { node, bytes, workspace, pages } in profile(case) {

@@ -8,6 +8,7 @@ use rusa::device::Device;
 use rusa::graph::{Graph, Init, Precision, TensorId};
 use rusa::nn::{Encoder, Projector, Stem};
 use rusa::ops::augment::params::as_tensor;
+use rusa::ops::unit_rows::unit_rows;
 use rusa::optim::{Optimizer, ema};
 use rusa::ssl::{self, Images, Loss, StepSpec};
 use rusa::tensor::{HostTensor, TensorType, Values};
@@ -192,6 +193,57 @@ fn a_moving_average_on_the_vm_is_the_cpu_engines() {
 #[test]
 fn a_moving_average_on_a_gpu_is_the_cpu_engines() {
     device("cuda").into_iter().for_each(a_moving_average_is_the_cpu_engines);
+}
+
+fn rows_become_unit_rows(device: Device) {
+    // Rows in packs of four and not, more than a warp's registers hold, fewer rows than a block's.
+    let shapes = [[5, 8], [3, 7], [2, 1031], [1, 4 * 300]];
+    let run = |device: Device| {
+        let mut graph = Graph::new();
+        for [k, d] in shapes {
+            let ty = TensorType::f32([k, d]);
+            let weight = graph.param(&format!("prototypes.{k}"), ty, Init::Normal(3.0)).unwrap();
+            unit_rows(&mut graph, weight).unwrap();
+        }
+        let zeros = graph.param("zeros", TensorType::f32([2, 6]), Init::Zeros).unwrap();
+        unit_rows(&mut graph, zeros).unwrap();
+        let mut program = device.program(graph).unwrap();
+        program.initialize(1).unwrap();
+        let before = program.state_dict().unwrap();
+        program.run_all().unwrap();
+        (before, program.state_dict().unwrap())
+    };
+    let (before, after) = run(device);
+    for [k, d] in shapes {
+        let of = |state: &BTreeMap<String, HostTensor>| {
+            state[&format!("prototypes.{k}")].as_f32().unwrap().to_vec()
+        };
+        let (before, after) = (of(&before), of(&after));
+        for (before, after) in before.chunks_exact(d).zip(after.chunks_exact(d)) {
+            let length = before.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt();
+            for (before, after) in before.iter().zip(after) {
+                let want = f64::from(*before) / length;
+                // Of elements of at most 1.
+                assert!((f64::from(*after) - want).abs() <= 1e-6, "[{k}, {d}]: {after}, want {want}");
+            }
+        }
+    }
+    assert_eq!(after["zeros"], before["zeros"]);
+}
+
+#[test]
+fn rows_become_unit_rows_on_the_cpu() {
+    rows_become_unit_rows(Device::Cpu);
+}
+
+#[test]
+fn rows_become_unit_rows_on_the_vm() {
+    device("vm").into_iter().for_each(rows_become_unit_rows);
+}
+
+#[test]
+fn rows_become_unit_rows_on_a_gpu() {
+    device("cuda").into_iter().for_each(rows_become_unit_rows);
 }
 
 #[test]

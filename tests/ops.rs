@@ -28,6 +28,9 @@ fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
         // Sums in f32, never rounded.
         (Precision::Bf16, "batch_norm", "mean" | "var" | "d_gamma" | "d_beta") => 5e-5,
         (Precision::Bf16, _, "loss" | "d_w" | "d_b") => 5e-5,
+        // f32 of what bf16 holds.
+        (Precision::Bf16, "softmax", "p") | (Precision::Bf16, "column_mean", "y") => 2e-5,
+        (Precision::Bf16, "sinkhorn", _) => 2e-5,
         (Precision::Bf16, ..) => 4.3e-3,
     }
 }
@@ -330,4 +333,15 @@ fn bad_input_is_an_error_that_names_the_op() {
         &[("logits", x(&[2, 3])), ("labels", labels)],
         "labels",
     );
+    let pair = [("logits", x(&[2, 3])), ("targets", x(&[2, 4]))];
+    fails("soft_cross_entropy", serde_json::json!({}), &pair, "`targets` must be f32[2, 3]");
+    let pair = [("logits", x(&[2, 3])), ("targets", x(&[2, 3]))];
+    fails("soft_cross_entropy", serde_json::json!({"temperature": -1}), &pair, "temperature");
+    fails("softmax", serde_json::json!({}), &[("x", x(&[2, 3])), ("center", x(&[2]))], "f32[3]");
+    fails("softmax", serde_json::json!({"temperature": 0}), &[("x", x(&[2, 3]))], "temperature");
+    fails("column_mean", serde_json::json!({}), &[("x", x(&[2]))], "x");
+    let pair = [("scores", x(&[2, 3])), ("queue_scores", x(&[5, 4]))];
+    fails("sinkhorn", serde_json::json!({}), &pair, "`queue_scores` must be f32[5, 3]");
+    fails("sinkhorn", serde_json::json!({"epsilon": 0}), &pair[..1], "epsilon");
+    fails("sinkhorn", serde_json::json!({"iterations": 0}), &pair[..1], "iterations");
 }

@@ -7,6 +7,7 @@ mod args;
 pub mod augment;
 pub mod batch_norm;
 pub mod cast;
+pub mod column_mean;
 pub mod conv2d;
 pub mod cosine_loss;
 pub mod global_avg_pool;
@@ -17,8 +18,12 @@ pub mod max_pool;
 pub mod nt_xent;
 pub mod relu;
 pub mod run;
+pub mod sinkhorn;
+pub mod soft_cross_entropy;
+pub mod softmax;
 pub mod softmax_cross_entropy;
 pub mod table;
+pub mod unit_rows;
 
 pub use args::{Args, Slice};
 

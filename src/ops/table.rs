@@ -22,6 +22,10 @@ pub const OPS: &[OpSpec] = &[
     super::nt_xent::SPEC,
     super::cosine_loss::SPEC,
     super::softmax_cross_entropy::SPEC,
+    super::soft_cross_entropy::SPEC,
+    super::softmax::SPEC,
+    super::column_mean::SPEC,
+    super::sinkhorn::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -52,7 +56,8 @@ pub struct OpSpec {
 }
 
 /// Kernels of ops that are not in the table: what a training step needs around them.
-pub const OTHER_KERNELS: &[&[Signature]] = &[super::cast::KERNELS, crate::optim::KERNELS];
+pub const OTHER_KERNELS: &[&[Signature]] =
+    &[super::cast::KERNELS, super::unit_rows::KERNELS, crate::optim::KERNELS];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {

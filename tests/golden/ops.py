@@ -85,6 +85,35 @@ def softmax_cross_entropy(t, p):
     return {"loss": F.cross_entropy(t["logits"], t["labels"]).reshape(1)}
 
 
+def soft_cross_entropy(t, p):
+    log_p = F.log_softmax(t["logits"] / p["temperature"], dim=1)
+    return {"loss": -(t["targets"] * log_p).sum(1).mean().reshape(1)}
+
+
+def softmax(t, p):
+    return {"p": F.softmax((t["x"] - t.get("center", 0)) / p["temperature"], dim=1)}
+
+
+def column_mean(t, p):
+    return {"y": t["x"].mean(0)}
+
+
+def sinkhorn(t, p):
+    """SwAV's, step by step as in the paper's appendix A.1: prototypes are rows, samples columns."""
+    scores = torch.cat([t[k] for k in ("queue_scores", "scores") if k in t])
+    codes = (scores / p["epsilon"]).exp().T
+    codes = codes / codes.sum()
+    prototypes, samples = codes.shape
+    for _ in range(p["iterations"]):
+        codes = codes / codes.sum(1, keepdim=True) / prototypes
+        codes = codes / codes.sum(0, keepdim=True) / samples
+    return {"assignments": (codes * samples).T[-len(t["scores"]) :]}
+
+
+# What an op takes that no gradient flows to.
+CONSTANTS = {"soft_cross_entropy": {"targets"}, "softmax": {"center"}, "sinkhorn": {"scores", "queue_scores"}}
+
+
 # ---- The cases ------------------------------------------------------------------------------------------------------
 
 CASES = []
@@ -264,6 +293,67 @@ class_case("two_classes", 11, 2)
 class_case("hundred_classes", 19, 100)
 class_case("large_logits", 8, 10, scale=60.0)
 
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def prototype_scores(normal, samples, prototypes, d=8):
+    """Cosines, as SwAV's scores are."""
+    return (unit(normal(samples, d)) @ unit(normal(prototypes, d)).T).astype("<f4")
+
+
+def soft_case(name, n, k, temperature, targets, scale=1.0):
+    def make(normal):
+        logits = normal(n, k) * np.float32(scale)
+        return {"logits": logits, "targets": targets(normal, n, k).astype("<f4")}
+
+    case(soft_cross_entropy, name, {"temperature": temperature}, make)
+
+
+def probabilities(normal, n, k):
+    p = np.exp(normal(n, k) / np.float32(0.3))
+    return p / p.sum(1, keepdims=True)
+
+
+def some_labels(normal, n, k):
+    """Weight 1/labels on each label of an image."""
+    labels = normal(n, k) > 0.5
+    labels[:, 0] = True
+    return labels / labels.sum(1, keepdims=True)
+
+
+soft_case("probabilities", 5, 7, 0.1, probabilities)
+soft_case("labels", 6, 40, 1.0, some_labels)
+soft_case("any_sum", 9, 12, 0.5, lambda normal, n, k: normal(n, k))
+soft_case("batch_1", 1, 3, 1.0, probabilities)
+soft_case("wide", 3, 301, 0.1, probabilities)
+soft_case("large_logits", 8, 10, 1.0, probabilities, scale=60.0)
+
+case(softmax, "plain", {"temperature": 1.0}, lambda normal: {"x": normal(5, 7)})
+case(softmax, "center", {"temperature": 0.5}, lambda normal: {"x": normal(6, 40), "center": normal(40)})
+case(softmax, "teacher", {"temperature": 0.04}, lambda normal: {"x": normal(4, 33) / 10, "center": normal(33) / 10})
+case(softmax, "batch_1", {"temperature": 0.3}, lambda normal: {"x": normal(1, 3)})
+
+for name, shape in [("small", (5, 7)), ("one_row", (1, 9)), ("many_rows", (131, 12))]:
+    case(column_mean, name, {}, lambda normal, shape=shape: {"x": normal(*shape)})
+
+
+def sinkhorn_case(name, n, k, queue=0, epsilon=0.05, iterations=3):
+    def make(normal):
+        scores = prototype_scores(normal, queue + n, k)
+        return {"scores": scores[queue:]} | ({"queue_scores": scores[:queue]} if queue else {})
+
+    case(sinkhorn, name, {"epsilon": epsilon, "iterations": iterations}, make)
+
+
+sinkhorn_case("more_samples", 24, 7)
+sinkhorn_case("more_prototypes", 5, 30)
+sinkhorn_case("queue", 8, 16, queue=40)
+sinkhorn_case("queue_odd", 5, 13, queue=31, epsilon=0.03)
+sinkhorn_case("one_iteration", 9, 6, iterations=1)
+sinkhorn_case("batch_1", 1, 4)
+
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
 
@@ -275,21 +365,23 @@ def golden(op, name, params, make):
     inputs = {k: v for k, v in given.items() if not k.startswith("d_")}
     tensors = {k: torch.from_numpy(v) for k, v in inputs.items()}
     tensors = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    constants = CONSTANTS.get(op.__name__, set())
     trained = [k for k, v in tensors.items() if v.is_floating_point() and not k.startswith("running_")]
+    trained = [k for k in trained if k not in constants]
     for k in trained:
         tensors[k].requires_grad_()
 
     outputs = op(tensors, params)
-    first, value = next(iter(outputs.items()))
-    upstream = given.get(f"d_{first}")
-    if upstream is None:
-        upstream = normal(*value.shape)
-    gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
-
     file = dict(inputs)
     file |= {k: f32(v) for k, v in outputs.items()}
-    file |= {f"d_{first}": upstream}
-    file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
+    if trained:
+        first, value = next(iter(outputs.items()))
+        upstream = given.get(f"d_{first}")
+        if upstream is None:
+            upstream = normal(*value.shape)
+        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
+        file |= {f"d_{first}": upstream}
+        file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
     metadata = {
         "op": op.__name__,
         "params": json.dumps(params),
