@@ -85,13 +85,16 @@ __device__ __forceinline__ void spread(uint32_t n, uint32_t k, uint32_t rows_per
 {
     const auto columns = Columns<W>::of_row(k);
     const uint32_t first = blockIdx.x * rows_per_part, end = min(n, first + rows_per_part);
+    // Once a block, and in whole sectors: of W = 8 floats a lane, each access would use half of its sectors.
+    __shared__ alignas(16) float shared[W * COLUMN_WIDTH];
+    const uint32_t own = blockIdx.y * columns.width * W, channels = min(columns.width * W, k - own);
+    for (uint32_t i = threadIdx.x; i < channels; i += COLUMN_THREADS) {
+        shared[i] = scale * dy[own + i];
+    }
+    __syncthreads();
     float g[W] = {};
     if (columns.owns) {
-        load_floats<W>(g, dy + columns.channel);
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < W; ++i) {
-        g[i] *= scale;
+        load_floats<W>(g, shared + (columns.channel - own));
     }
     columns.template each_row<1>(k, first, end, [&](auto, uint32_t, size_t at, size_t) {
         store_unit<T, W>(dx + at, g, accumulate);

@@ -1,13 +1,14 @@
-// Sinkhorn-Knopp in log space, z[r][k] = scale s[r][k], scale = 1 / epsilon. The rows r are the Q of `queue`, then the N
-// of `scores`: R = Q + N. From v = 0, in turn as often as the host asks: u[k] = -log sum over r of exp(z[r][k] + v[r]);
-// v[r] = -log sum over k of exp(z[r][k] + u[k]). Of the last v only the batch's rows are wanted, as assignments:
-// y[n][k] = exp(z[Q+n][k] + u[k]) / sum over j of exp(z[Q+n][j] + u[j]).
+// Sinkhorn-Knopp in log space, z[r][k] = scale s[r][k], scale = 1 / epsilon. The rows r are the Q of `queue`, then the
+// N of `scores`: R = Q + N. From v = 0, in turn as often as the host asks: u[k] = -log sum over r of
+// exp(z[r][k] + v[r]); v[r] = -log sum over k of exp(z[r][k] + u[k]). Of the last v only the batch's rows are wanted,
+// as assignments: y[n][k] = exp(z[Q+n][k] + u[k]) / sum over j of exp(z[Q+n][j] + u[j]).
 //
-// Memory    queue[Q,K] (null if Q = 0) and scores[N,K] in the entry's type, row-major; 16-byte accesses if K is a
-//           multiple of 4 (f32) or 8 (bf16). Workspace, f32: u[K], v[R], and of each part of the rows max[parts,K] and
-//           sum[parts,K]. columns reads the matrix and v (null: 0) and overwrites max and sum; finalize reads those and
-//           overwrites u; rows reads the matrix and u and overwrites v; assign reads scores and u and overwrites y[N,K]
-//           f32. z is never stored: it is worked out on each walk.
+// Memory    queue[Q,K] (null if Q = 0) and scores[N,K] in the entry's type, row-major; columns takes 16 bytes at
+//           once if K is a multiple of 4 (f32) or 8 (bf16), rows and assign 4 elements if it is one of 4. Workspace,
+//           f32: u[K], v[R], and of each part of the rows max[parts,K] and sum[parts,K]. columns reads the matrix and v
+//           (null: 0) and overwrites max and sum; finalize reads those and overwrites u; rows reads the matrix and u
+//           and overwrites v; assign reads scores and u and overwrites y[N,K] f32. z is never stored: it is worked out
+//           on each walk.
 // Work      columns: a block owns 32 accesses side by side (256, 128 or 32 columns) of rows_per_part rows, its 8 warps
 //           take turns at the rows; block 256, grid (ceil(K / columns), parts). finalize: a thread a column, parts in
 //           order; block 256, grid ceil(K / 256). rows and assign: a block a row, as in softmax.cu; block 256, grid R
@@ -133,7 +134,7 @@ __device__ __forceinline__ void potentials(uint32_t q, uint32_t k, float scale, 
 {
     __shared__ float shared[LOGIT_WARPS];
     const T* row = row_of(blockIdx.x, q, k, queue, scores);
-    const SumExp all = k % PACK<T> == 0 ? shifted_row<PACK<T>>(k, scale, row, u).sum_exp(shared)
+    const SumExp all = k % LOGIT_WIDTH == 0 ? shifted_row<LOGIT_WIDTH>(k, scale, row, u).sum_exp(shared)
                                         : shifted_row<1>(k, scale, row, u).sum_exp(shared);
     if (threadIdx.x == 0) {
         v[blockIdx.x] = -all.log();
@@ -177,8 +178,8 @@ __device__ __forceinline__ void assign(uint32_t k, float scale, const T* __restr
 {
     __shared__ float shared[LOGIT_WARPS];
     const size_t first = size_t(blockIdx.x) * k;
-    if (k % PACK<T> == 0) {
-        assign_row<PACK<T>>(k, scale, scores + first, u, shared, y + first);
+    if (k % LOGIT_WIDTH == 0) {
+        assign_row<LOGIT_WIDTH>(k, scale, scores + first, u, shared, y + first);
     } else {
         assign_row<1>(k, scale, scores + first, u, shared, y + first);
     }

@@ -1,9 +1,9 @@
 // loss = -(1/N) sum over n, k of t[n][k] log p[n][k], p[n] = softmax of scale x[n], scale = 1 / temperature. Backward:
 // dx[n][k] = (d_loss scale / N) (p[n][k] sum over j of t[n][j] - t[n][k]); t has no gradient.
 //
-// Memory    x[N,K] and dx[N,K] in the entry's type, t[N,K] f32, all row-major; accesses of 16 bytes of x if K is a
-//           multiple of 4 (f32) or 8 (bf16). row_loss[N] f32, workspace: fwd overwrites it, finalize reads it. loss[1]
-//           f32 overwritten, d_loss[1] f32 read. dx overwritten, or added to if `accumulate`. Nothing is saved for
+// Memory    x[N,K] and dx[N,K] in the entry's type, t[N,K] f32, all row-major; accesses of 4 elements side by side if
+//           K is a multiple of 4. row_loss[N] f32, workspace: fwd overwrites it, finalize reads it. loss[1] f32
+//           overwritten, d_loss[1] f32 read. dx overwritten, or added to if `accumulate`. Nothing is saved for
 //           backward: it reads x and t anyway.
 // Work      A block owns a row; it holds 4096 elements of x (backwards of t too) in registers and walks them twice:
 //           maximum and sum of exponentials (backwards of t too) in the first walk, the result in the second. Longer
@@ -14,7 +14,8 @@
 // Numbers   f32, fixed order. -log p is taken as (max - z) + log of the sum of exponentials: two terms that are not
 //           negative, so nothing cancels while t >= 0. Error at most about K / 256 + 12 ulp of the sums, and the ulp of
 //           the largest z = scale x. bf16 adds its rounding of dx.
-// Lost      Holding 8192 elements in bf16: 32 floats a thread (64 backwards) spill.
+// Lost      16-byte accesses of bf16 x, 8 elements side by side: t then takes two accesses of which each uses half of
+//           its sectors. Holding 8192 elements: spills.
 
 #include "rows.cuh"
 #include "softmax.cuh"
@@ -47,8 +48,8 @@ __device__ __forceinline__ void forward(uint32_t k, float scale, const T* __rest
 {
     __shared__ float shared[LOGIT_WARPS];
     const size_t first = size_t(blockIdx.x) * k;
-    if (k % PACK<T> == 0) {
-        forward_row<PACK<T>>(k, scale, x + first, t + first, shared, row_loss);
+    if (k % LOGIT_WIDTH == 0) {
+        forward_row<LOGIT_WIDTH>(k, scale, x + first, t + first, shared, row_loss);
     } else {
         forward_row<1>(k, scale, x + first, t + first, shared, row_loss);
     }
@@ -112,8 +113,8 @@ __device__ __forceinline__ void backward(uint32_t n, uint32_t k, float scale, bo
     __shared__ float shared[LOGIT_WARPS];
     const size_t first = size_t(blockIdx.x) * k;
     const float upstream = d_loss[0] * scale / float(n);
-    if (k % PACK<T> == 0) {
-        backward_row<PACK<T>>(k, scale, accumulate, upstream, x + first, t + first, shared, dx + first);
+    if (k % LOGIT_WIDTH == 0) {
+        backward_row<LOGIT_WIDTH>(k, scale, accumulate, upstream, x + first, t + first, shared, dx + first);
     } else {
         backward_row<1>(k, scale, accumulate, upstream, x + first, t + first, shared, dx + first);
     }

@@ -2,8 +2,8 @@
 // dx[n][k] = scale p[n][k] (dp[n][k] - sum over j of p[n][j] dp[n][j]); center has no gradient.
 //
 // Memory    x[N,K] and dx[N,K] in the entry's type, p[N,K], dp[N,K] and center[K] f32, all row-major; center may be
-//           null, for 0. Accesses of 16 bytes of x if K is a multiple of 4 (f32) or 8 (bf16), of p and dp if of 4. p
-//           overwritten; dx overwritten, or added to if `accumulate`.
+//           null, for 0. Accesses of 4 elements side by side if K is a multiple of 4. p overwritten; dx overwritten, or
+//           added to if `accumulate`.
 // Work      A block owns a row; it holds 4096 elements of it in registers and walks it twice. Longer rows are read
 //           again for what is beyond. Block 256, grid N.
 // Shape     Any N, K >= 1.
@@ -38,8 +38,8 @@ __device__ __forceinline__ void forward(uint32_t k, float scale, const T* __rest
 {
     __shared__ float shared[LOGIT_WARPS];
     const size_t first = size_t(blockIdx.x) * k;
-    if (k % PACK<T> == 0) {
-        forward_row<PACK<T>>(k, scale, x + first, center, shared, p + first);
+    if (k % LOGIT_WIDTH == 0) {
+        forward_row<LOGIT_WIDTH>(k, scale, x + first, center, shared, p + first);
     } else {
         forward_row<1>(k, scale, x + first, center, shared, p + first);
     }
@@ -88,8 +88,8 @@ __device__ __forceinline__ void backward(uint32_t k, float scale, bool accumulat
 {
     __shared__ float shared[LOGIT_WARPS];
     const size_t first = size_t(blockIdx.x) * k;
-    if (k % PACK<float> == 0) {
-        backward_row<PACK<float>>(k, scale, accumulate, dp + first, p + first, shared, dx + first);
+    if (k % LOGIT_WIDTH == 0) {
+        backward_row<LOGIT_WIDTH>(k, scale, accumulate, dp + first, p + first, shared, dx + first);
     } else {
         backward_row<1>(k, scale, accumulate, dp + first, p + first, shared, dx + first);
     }

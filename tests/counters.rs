@@ -73,7 +73,7 @@ fn moved(pages: &[(&str, Page)]) -> u64 {
 fn memory_bound_kernels_move_what_they_cost() {
     let image: [usize; 4] = [16, 16, 16, 64];
     let channels: [usize; 1] = [64];
-    let cases: [Case; 6] = [
+    let cases: [Case; 9] = [
         ("relu", json!({}), vec![("x", &image)]),
         ("add", json!({}), vec![("a", &image), ("b", &image)]),
         ("batch_norm", json!({"relu": true}), vec![("x", &image), ("gamma", &channels), ("beta", &channels)]),
@@ -129,6 +129,19 @@ fn products_read_whole_sectors_without_bank_conflicts() {
             "{}: {on_tensor_cores} launches on tensor cores",
             case.0
         );
+    }
+}
+
+#[test]
+fn sinkhorn_walks_without_bank_conflicts() {
+    let case: Case = ("sinkhorn", json!({}), vec![("scores", &[64, 512]), ("queue_scores", &[128, 512])]);
+    for Counted { pages, .. } in profile(&case) {
+        // Three iterations: columns, their end, rows; the last rows are the assignments.
+        assert_eq!(pages.len(), 9);
+        for (entry, page) in pages {
+            assert_eq!(page.shared.bank_conflicts, 0, "{entry}");
+            assert!(page.global.coalescing >= 0.95, "{entry} coalesces {}", page.global.coalescing);
+        }
     }
 }
 

@@ -293,6 +293,28 @@ fn results_do_not_depend_on_the_thread_count() {
 }
 
 #[test]
+fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let give = |op: &str, tensors: &[(&str, &[f32])]| {
+            let inputs =
+                tensors.iter().map(|(name, v)| (name.to_string(), HostTensor::f32([2, 3], v.to_vec())));
+            let how = How { device, ..How::default() };
+            let mut results = run(op, &serde_json::Value::Null, &inputs.collect(), how).unwrap();
+            results.pop_first().unwrap().1.as_f32().unwrap().to_vec()
+        };
+        let nan = |values: &[f32]| values.iter().map(|x| x.is_nan()).collect::<Vec<_>>();
+        let x = [0.5, -1.0, 2.0, 0.25, f32::NAN, 1.0];
+        assert_eq!(nan(&give("softmax", &[("x", &x)])), [false, false, false, true, true, true]);
+        assert_eq!(nan(&give("column_mean", &[("x", &x)])), [false, true, false]);
+        assert_eq!(nan(&give("sinkhorn", &[("scores", &x)])), [true; 6]);
+        assert_eq!(nan(&give("soft_cross_entropy", &[("logits", &x), ("targets", &[0.5; 6])])), [true]);
+
+        let x = [0.0, f32::NEG_INFINITY, 0.0, 1e30, 0.0, 0.0];
+        assert_eq!(give("softmax", &[("x", &x)]), [0.5, 0.0, 0.5, 1.0, 0.0, 0.0]);
+    }
+}
+
+#[test]
 fn the_table_is_consistent() {
     for spec in OPS {
         assert!((spec.defaults)().is_object(), "{}", spec.name);

@@ -46,6 +46,9 @@ __device__ __forceinline__ SumExp of_block(const SumExp& own, float* shared)
 
 constexpr uint32_t LOGIT_WARPS = 8;
 constexpr uint32_t LOGIT_THREADS = LOGIT_WARPS * 32;
+// Values side by side that a thread takes where rows are multiples of so many: 16 bytes of f32. Of bf16 8, since 16
+// would be 32 of the f32 beside them, and each access of a warp to those would use half of the sectors it touches.
+constexpr uint32_t LOGIT_WIDTH = 4;
 
 // A row of k values that a block walks, WIDTH at a time; k is a multiple of WIDTH. read(x, at) gives the WIDTH from
 // `at`. The row's first 4096 values, 16 a thread, are read once and kept in registers; what is beyond is read again on
