@@ -7,9 +7,11 @@
 use rusa::device::Device;
 use rusa::graph::{Graph, Precision};
 use rusa::ops::run::{How, run};
+use rusa::ops::sinkhorn::Sinkhorn;
+use rusa::ops::soft_cross_entropy::SoftCrossEntropy;
 use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensor64, Tensors};
 use rusa::rng::{Philox, Purpose};
-use rusa::tensor::{DType, HostTensor, Values};
+use rusa::tensor::{DType, HostTensor, TensorType, Values};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -312,6 +314,34 @@ fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
         let x = [0.0, f32::NEG_INFINITY, 0.0, 1e30, 0.0, 0.0];
         assert_eq!(give("softmax", &[("x", &x)]), [0.5, 0.0, 0.5, 1.0, 0.0, 0.0]);
     }
+}
+
+/// SwAV's loss takes its targets from the very scores that it moves.
+#[test]
+fn codes_made_from_the_logits_are_constants() {
+    let mut rng = Philox::new(15, Purpose::Test, 0, 0);
+    let x = HostTensor::f32([6, 5], (0..30).map(|_| rng.normal()).collect());
+    let none = serde_json::Value::Null;
+    let of = |pairs: &[(&str, &HostTensor)]| -> BTreeMap<_, _> {
+        pairs.iter().map(|(name, t)| (name.to_string(), (*t).clone())).collect()
+    };
+    let codes = &run("sinkhorn", &none, &of(&[("scores", &x)]), How::default()).unwrap()["assignments"];
+    let backward = How { backward: true, ..How::default() };
+    let given = of(&[("logits", &x), ("targets", codes)]);
+    let want = &run("soft_cross_entropy", &none, &given, backward).unwrap()["d_logits"];
+
+    let mut graph = Graph::new();
+    let scores = graph.differentiable_input("scores", x.ty()).unwrap();
+    let codes = graph.apply1(Sinkhorn::default(), &[scores]).unwrap();
+    let loss = graph.apply1(SoftCrossEntropy::default(), &[scores, codes]).unwrap();
+    let upstream = graph.input("upstream", TensorType::f32([1])).unwrap();
+    let gradient = graph.differentiate(&[(loss, upstream)]).unwrap().get(scores).unwrap();
+    graph.keep(gradient);
+    let mut program = Device::Cpu.program(graph).unwrap();
+    program.write_f32(scores, x.as_f32().unwrap()).unwrap();
+    program.write_f32(upstream, &[1.0]).unwrap();
+    program.run_all().unwrap();
+    assert_eq!(program.read_f32(gradient).unwrap(), want.as_f32().unwrap());
 }
 
 #[test]

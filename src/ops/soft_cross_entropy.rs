@@ -29,12 +29,12 @@ impl Default for SoftCrossEntropy {
     }
 }
 
-/// An error unless a divisor of logits is positive, and so small that its inverse is no f32.
+/// An error unless a divisor of logits is positive and its inverse, which kernels multiply by, is an f32.
 pub(super) fn check_divisor(op: &'static str, name: &str, value: f32) -> Result<()> {
     if value > 0.0 && value.is_finite() && (1.0 / value).is_finite() {
         return Ok(());
     }
-    Err(Error::op(op, format!("{name} must be positive, with an inverse that is finite, but is {value}")))
+    Err(Error::op(op, format!("{name} must be positive and finite, as must its inverse, but is {value}")))
 }
 
 /// Maximum of a row of logits, and Σ exp(logit − maximum). The maximum skips NaN, the sum does not.
