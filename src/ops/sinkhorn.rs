@@ -8,7 +8,7 @@
 //! 88 on, and whatever else is the same: their factors of K and R cancel.
 //!
 //! With more prototypes than rows no prototype can have a whole row: each then has R/K < 1 of one, and rows still total 1.
-//! That works, but codes are spread over many prototypes; hence SwAV's queue for small batches (appendix A.2).
+//! That works, but codes are spread over many prototypes; hence SwAV's queue for small batches (section 3.1).
 
 use super::soft_cross_entropy::{check_divisor, max_sum_exp};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};

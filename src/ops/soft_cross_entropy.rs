@@ -1,7 +1,7 @@
 //! soft_cross_entropy: loss = −(1/N) Σ_n Σ_k targets\[n,k\] · log softmax(logits\[n\] / T)\[k\].
 //!
 //! The cross entropy of SwAV (Caron et al., NeurIPS 2020, eq. 2), of DINO (Caron et al., ICCV 2021, eq. 2), and of images
-//! with several labels, each of weight 1/labels (Mahajan et al., ECCV 2018, section 2.2). Targets are constants and need
+//! with several labels, each of weight 1/labels (Mahajan et al., ECCV 2018). Targets are constants and need
 //! not sum to 1: rows weigh what their targets sum to.
 
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64, parse};

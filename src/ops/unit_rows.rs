@@ -1,5 +1,5 @@
 //! unit_rows: each row of a parameter is brought to Euclidean length 1, in place: SwAV's prototypes (Caron et al.,
-//! NeurIPS 2020, section 3.1, and `prototypes.weight` in the authors' main_swav.py).
+//! NeurIPS 2020, appendix A.1).
 
 use super::l2_normalize::norm;
 use super::{Args, Cost, Op, moved};
