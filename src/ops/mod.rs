@@ -13,6 +13,7 @@ pub mod global_avg_pool;
 pub mod l2_normalize;
 pub mod linear;
 pub mod markdown;
+pub mod matmul;
 pub mod max_pool;
 pub mod nt_xent;
 pub mod relu;

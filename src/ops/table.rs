@@ -14,6 +14,7 @@ pub const OPS: &[OpSpec] = &[
     super::batch_norm::SPEC,
     super::conv2d::SPEC,
     super::linear::SPEC,
+    super::matmul::SPEC,
     super::relu::SPEC,
     super::max_pool::SPEC,
     super::global_avg_pool::SPEC,
