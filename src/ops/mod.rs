@@ -7,6 +7,7 @@ mod args;
 pub mod augment;
 pub mod batch_norm;
 pub mod cast;
+pub mod center;
 pub mod conv2d;
 pub mod cosine_loss;
 pub mod global_avg_pool;
@@ -14,12 +15,16 @@ pub mod l2_normalize;
 pub mod linear;
 pub mod markdown;
 pub mod matmul;
+pub mod matrix_penalty;
 pub mod max_pool;
+pub mod mse_loss;
 pub mod nt_xent;
 pub mod relu;
 pub mod run;
 pub mod softmax_cross_entropy;
 pub mod table;
+pub mod vicreg;
+pub mod weighted_sum;
 
 pub use args::{Args, Slice};
 
