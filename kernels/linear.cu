@@ -4,7 +4,7 @@
 //   bwd_bias    db[k]    = sum over n of dy[n][k]
 // The three products are each times `scale`, before b or what is accumulated to: 1 for linear; matmul has others.
 //
-// Memory    x[N,D], w[K,D], dy[N,K] read, row-major; b[K] f32 read, or null for none. y[N,K] overwritten; dx[N,D],
+// Memory    x[N,D], w[K,D], dy[N,K] read, row-major; b[K] f32 read, or null for none. y[N,K], dx[N,D],
 //           dw[K,D], db[K] overwritten, or added to if `accumulate`. In bf16 entries b, dw, db are f32, the rest bf16.
 //           Split sums: with gridDim.z = S > 1 bwd_weight, and with gridDim.y = S > 1 bwd_bias, leave S partial sums
 //           one after the other where dw or db points: then that is a workspace, 4 S K D or 4 S K bytes, `accumulate`
@@ -61,13 +61,13 @@ __device__ __forceinline__ float dot(const T* __restrict__ a, Strides sa, const 
 }
 
 template <typename T>
-__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, float scale, const T* __restrict__ x,
+__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate, float scale, const T* __restrict__ x,
                                            const T* __restrict__ w, const float* __restrict__ b, T* __restrict__ y)
 {
     const uint32_t column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
     if (row < n && column < k) {
         const float sum = dot(x, {d, 1}, w, {d, 1}, row, column, 0, d);
-        y[size_t(row) * k + column] = from_float<T>(scale * sum + (b ? b[column] : 0.0f));
+        write(y + size_t(row) * k + column, scale * sum + (b ? b[column] : 0.0f), accumulate);
     }
 }
 
@@ -95,17 +95,17 @@ __device__ __forceinline__ void bwd_weight_direct(uint32_t n, uint32_t d, uint32
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, float scale, const float* __restrict__ x,
+linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const float* __restrict__ x,
                        const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y)
 {
-    fwd_direct(n, d, k, scale, x, w, b, y);
+    fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, float scale, const bf16* __restrict__ x,
+linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const bf16* __restrict__ x,
                         const bf16* __restrict__ w, const float* __restrict__ b, bf16* __restrict__ y)
 {
-    fwd_direct(n, d, k, scale, x, w, b, y);
+    fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -170,7 +170,7 @@ __device__ __forceinline__ void write_four(float* __restrict__ c, uint32_t rows,
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, float scale, const float* __restrict__ x,
+linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const float* __restrict__ x,
                       const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y)
 {
     GemmTiled<Runs::ALONG, Runs::ALONG> gemm;
@@ -184,7 +184,7 @@ linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, float scale, const flo
     gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
         const float values[4] = {scale * sums[0] + bias[0], scale * sums[1] + bias[1],
                                  scale * sums[2] + bias[2], scale * sums[3] + bias[3]};
-        write_four(y, n, k, row, column, 1.0f, values, false);
+        write_four(y, n, k, row, column, 1.0f, values, accumulate);
     });
 }
 
@@ -215,7 +215,7 @@ linear_bwd_weight_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_p
 // ---- mma
 
 extern "C" __global__ void __launch_bounds__(128)
-linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, float scale, const bf16* __restrict__ x,
+linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const bf16* __restrict__ x,
                      const bf16* __restrict__ w, const float* __restrict__ b, bf16* __restrict__ y)
 {
     GemmMma<Runs::ALONG, Runs::ALONG> gemm;
@@ -236,12 +236,12 @@ linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, float scale, const bf16
         }
         bf16* to = y + size_t(row) * k + column;
         if (k % 8 == 0) {
-            store_pack(to, values);
+            write_wide(to, values, accumulate != 0);
         } else {
 #pragma unroll
             for (uint32_t e = 0; e < 8; ++e) {
                 if (column + e < k) {
-                    to[e] = from_float<bf16>(values[e]);
+                    write(to + e, values[e], accumulate != 0);
                 }
             }
         }

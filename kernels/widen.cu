@@ -13,7 +13,7 @@
 #include "elementwise.cuh"
 
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-widen_bf16(uint64_t n, const bf16* __restrict__ from, float* __restrict__ to)
+widen_fwd_bf16(uint64_t n, const bf16* __restrict__ from, float* __restrict__ to)
 {
     elementwise<4>(
         n,
@@ -26,7 +26,7 @@ widen_bf16(uint64_t n, const bf16* __restrict__ from, float* __restrict__ to)
 }
 
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
-round_bf16(uint64_t n, uint32_t accumulate, const float* __restrict__ from, bf16* __restrict__ to)
+widen_bwd_bf16(uint64_t n, uint32_t accumulate, const float* __restrict__ from, bf16* __restrict__ to)
 {
     elementwise<4>(
         n,

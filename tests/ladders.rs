@@ -288,7 +288,7 @@ fn linears() {
             grid(n, k),
             block,
             0,
-            [u(&[n, d, k]), one.clone(), places(&[px, pw, pb, y])].concat(),
+            [u(&[n, d, k, 0]), one.clone(), places(&[px, pw, pb, y])].concat(),
         );
         assert_close(&entry, &bench.get(y, n * k, dtype), &want["y"], tolerance(dtype));
         let (dx, sum) = target(&mut bench, &want["d_x"], true, dtype);

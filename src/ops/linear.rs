@@ -145,7 +145,7 @@ impl Op for Linear {
 
 kernel!(LinearForward [
     "linear_fwd_f32__direct", "linear_fwd_bf16__direct", "linear_fwd_f32__tiled", "linear_fwd_bf16__mma",
-] { n: u32, d: u32, k: u32, scale: f32, x: Address, w: Address, b: Address, y: Address });
+] { n: u32, d: u32, k: u32, accumulate: u32, scale: f32, x: Address, w: Address, b: Address, y: Address });
 
 kernel!(LinearBackwardInput [
     "linear_bwd_input_f32__direct", "linear_bwd_input_bf16__direct", "linear_bwd_input_f32__tiled",
@@ -193,7 +193,8 @@ pub(super) fn product_nt(on: &Operands, scale: f32) -> Vec<Launch> {
     let ([n, d], [k, _]) = (on.dims(0), on.dims(1));
     let (entry, (grid, block)) = product(on, n, k, 1, d % 8 == 0, FORWARD);
     let (x, w, b, y) = (on.input(0), on.input(1), on.input(2), on.output(0));
-    vec![Launch::grid(entry, grid, block, LinearForward { n, d, k, scale, x, w, b, y })]
+    let accumulate = on.accumulate(0);
+    vec![Launch::grid(entry, grid, block, LinearForward { n, d, k, accumulate, scale, x, w, b, y })]
 }
 
 /// scale · a b, in the inputs' type: a\[N,K\], b\[K,D\].

@@ -247,12 +247,12 @@ impl Op for Backward {
     }
 }
 
-kernel!(Round ["round_bf16"] { n: u64, accumulate: u32, from: Address, to: Address });
-kernel!(Widen ["widen_bf16"] { n: u64, from: Address, to: Address });
+kernel!(Round ["widen_bwd_bf16"] { n: u64, accumulate: u32, from: Address, to: Address });
+kernel!(Widen ["widen_fwd_bf16"] { n: u64, from: Address, to: Address });
 
 fn round(ty: &TensorType, from: Address, to: Address, accumulate: u32) -> Launch {
     let n = ty.elements() as u64;
-    Launch::new("round_bf16", blocks(n), 256, Round { n, accumulate, from, to })
+    Launch::new("widen_bwd_bf16", blocks(n), 256, Round { n, accumulate, from, to })
 }
 
 fn blocks(n: u64) -> usize {
@@ -287,7 +287,12 @@ impl Op for WidenOp {
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
         let n = on.ty(0).elements() as u64;
-        Ok(vec![Launch::new("widen_bf16", blocks(n), 256, Widen { n, from: on.input(0), to: on.output(0) })])
+        Ok(vec![Launch::new(
+            "widen_fwd_bf16",
+            blocks(n),
+            256,
+            Widen { n, from: on.input(0), to: on.output(0) },
+        )])
     }
 
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {

@@ -5,12 +5,14 @@
 pub mod add;
 mod args;
 pub mod augment;
+pub mod barlow_twins;
 pub mod batch_norm;
 pub mod cast;
 pub mod center;
 pub mod conv2d;
 pub mod cosine_loss;
 pub mod global_avg_pool;
+pub mod inverse_cholesky;
 pub mod l2_normalize;
 pub mod linear;
 pub mod markdown;
@@ -25,6 +27,7 @@ pub mod softmax_cross_entropy;
 pub mod table;
 pub mod vicreg;
 pub mod weighted_sum;
+pub mod whiten;
 
 pub use args::{Args, Slice};
 

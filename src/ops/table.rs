@@ -18,6 +18,8 @@ pub const OPS: &[OpSpec] = &[
     super::center::SPEC,
     super::mse_loss::SPEC,
     super::vicreg::SPEC,
+    super::barlow_twins::SPEC,
+    super::whiten::SPEC,
     super::weighted_sum::SPEC,
     super::relu::SPEC,
     super::max_pool::SPEC,
