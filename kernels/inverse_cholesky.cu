@@ -7,9 +7,9 @@
 //           outer product, D times, three barriers each. Then a thread owns a column of w and solves downwards. mask:
 //           256 threads an element each, grid min(ceil(D^2 / 256), 65535), which strides.
 // Shape     Any D >= 1.
-// Cost      2 D^3 / 3 FLOPs by one block: for D up to some hundreds, as whitening has; the barriers are the limit. Share
-//           of it: not yet measured.
-// Numbers   f32, fixed order. Error about D ulp times the condition of a. A pivot that is not positive makes NaN (or, 0,
+// Cost      2 D^3 / 3 FLOPs by one block: for D up to some hundreds, as whitening has; the barriers are the limit.
+//           Share of it: not yet measured.
+// Numbers   f32, fixed order. Error about D ulp times the condition of a. A pivot that is not positive makes NaN (if 0,
 //           infinity and then NaN) of all that follows.
 // Lost      Nothing tried yet.
 
@@ -61,7 +61,8 @@ inverse_cholesky_fwd_f32(uint32_t d, float eps, const float* __restrict__ c, flo
 extern "C" __global__ void __launch_bounds__(THREADS)
 inverse_cholesky_bwd_f32__mask(uint32_t d, float* __restrict__ p)
 {
-    for (size_t at = size_t(blockIdx.x) * THREADS + threadIdx.x; at < size_t(d) * d; at += size_t(gridDim.x) * THREADS) {
+    const size_t stride = size_t(gridDim.x) * THREADS;
+    for (size_t at = size_t(blockIdx.x) * THREADS + threadIdx.x; at < size_t(d) * d; at += stride) {
         const uint32_t i = uint32_t(at / d), j = uint32_t(at % d);
         p[at] = i > j ? p[at] : i == j ? 0.5f * p[at] : 0.0f;
     }

@@ -61,8 +61,9 @@ __device__ __forceinline__ float dot(const T* __restrict__ a, Strides sa, const 
 }
 
 template <typename T>
-__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate, float scale, const T* __restrict__ x,
-                                           const T* __restrict__ w, const float* __restrict__ b, T* __restrict__ y)
+__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate, float scale,
+                                           const T* __restrict__ x, const T* __restrict__ w,
+                                           const float* __restrict__ b, T* __restrict__ y)
 {
     const uint32_t column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
     if (row < n && column < k) {
@@ -95,15 +96,17 @@ __device__ __forceinline__ void bwd_weight_direct(uint32_t n, uint32_t d, uint32
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const float* __restrict__ x,
-                       const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y)
+linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                       const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b,
+                       float* __restrict__ y)
 {
     fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const bf16* __restrict__ x,
-                        const bf16* __restrict__ w, const float* __restrict__ b, bf16* __restrict__ y)
+linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                        const bf16* __restrict__ x, const bf16* __restrict__ w, const float* __restrict__ b,
+                        bf16* __restrict__ y)
 {
     fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }

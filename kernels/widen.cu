@@ -1,13 +1,13 @@
-// Between bf16 and f32, one tensor: to[i] = float(from[i]) (widen), to[i] = bf16(from[i]) or to[i] + from[i] (round).
+// Between bf16 and f32, one tensor: to[i] = float(from[i]) (fwd), to[i] = bf16(from[i]) or to[i] + from[i] (bwd).
 //
-// Memory    widen: from[n] bf16 read, to[n] f32 overwritten. round: from[n] f32 read, to[n] bf16 overwritten, or added to
-//           if `accumulate`. Bases are 16-byte aligned. Nothing overlaps.
-// Work      256 threads, grid min(ceil(n / 1024), 65535); a thread owns four neighbours at a time, 16 bytes of f32 and 8
-//           of bf16, so that neighbouring lanes leave no gaps on either side.
+// Memory    fwd: from[n] bf16 read, to[n] f32 overwritten. bwd: from[n] f32 read, to[n] bf16 overwritten, or added to if
+//           `accumulate`. Bases are 16-byte aligned. Nothing overlaps.
+// Work      256 threads, grid min(ceil(n / 1024), 65535); a thread owns four neighbours at a time, 16 bytes of f32
+//           and 8 of bf16, so that neighbouring lanes leave no gaps on either side.
 // Shape     Any n.
 // Cost      6 n bytes, 8 n where it accumulates; no arithmetic: memory bandwidth is the limit. Share of it: not yet
 //           measured.
-// Numbers   widen is exact. round is to nearest even, added in f32 and rounded once; NaN stays NaN.
+// Numbers   fwd is exact. bwd is to nearest even, added in f32 and rounded once; NaN stays NaN.
 // Lost      Nothing tried yet. cast.cu does many tensors a launch, from a table; it neither adds nor widens.
 
 #include "elementwise.cuh"
