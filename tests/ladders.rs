@@ -277,20 +277,39 @@ fn linears() {
         let want = reference("linear", json!({}), &given);
         let grid = |rows: usize, columns: usize| [columns.div_ceil(32), rows.div_ceil(8), 1];
         let block = [32, 8, 1];
+        let one = vec![Value::F32(1.0)];
         let mut bench = Bench::new();
         let [px, pw, pdy] = [&x, &w, &dy].map(|t| bench.put(&bytes(t, dtype)));
         let pb = bench.put(&bytes(&b, Precision::F32));
         let y = bench.empty(bytes(&want["y"], dtype).len());
         let entry = format!("linear_fwd_{suffix}__direct");
-        bench.run(&entry, grid(n, k), block, 0, [u(&[n, d, k]), places(&[px, pw, pb, y])].concat());
+        bench.run(
+            &entry,
+            grid(n, k),
+            block,
+            0,
+            [u(&[n, d, k, 0]), one.clone(), places(&[px, pw, pb, y])].concat(),
+        );
         assert_close(&entry, &bench.get(y, n * k, dtype), &want["y"], tolerance(dtype));
         let (dx, sum) = target(&mut bench, &want["d_x"], true, dtype);
         let entry = format!("linear_bwd_input_{suffix}__direct");
-        bench.run(&entry, grid(n, d), block, 0, [u(&[n, d, k, 1]), places(&[pdy, pw, dx])].concat());
+        bench.run(
+            &entry,
+            grid(n, d),
+            block,
+            0,
+            [u(&[n, d, k, 1]), one.clone(), places(&[pdy, pw, dx])].concat(),
+        );
         assert_close(&entry, &bench.get(dx, n * d, dtype), &sum, tolerance(dtype));
         let (dw, sum) = target(&mut bench, &want["d_w"], true, Precision::F32);
         let entry = format!("linear_bwd_weight_{suffix}__direct");
-        bench.run(&entry, grid(k, d), block, 0, [u(&[n, d, k, n, 1]), places(&[pdy, px, dw])].concat());
+        bench.run(
+            &entry,
+            grid(k, d),
+            block,
+            0,
+            [u(&[n, d, k, n, 1]), one.clone(), places(&[pdy, px, dw])].concat(),
+        );
         assert_close(&entry, &bench.get(dw, k * d, Precision::F32), &sum, tolerance(Precision::F32));
     }
 }

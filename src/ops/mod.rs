@@ -5,16 +5,22 @@
 pub mod add;
 mod args;
 pub mod augment;
+pub mod barlow_twins;
 pub mod batch_norm;
 pub mod cast;
+pub mod center;
 pub mod column_mean;
 pub mod conv2d;
 pub mod cosine_loss;
 pub mod global_avg_pool;
+pub mod inverse_cholesky;
 pub mod l2_normalize;
 pub mod linear;
 pub mod markdown;
+pub mod matmul;
+pub mod matrix_penalty;
 pub mod max_pool;
+pub mod mse_loss;
 pub mod nt_xent;
 pub mod relu;
 pub mod run;
@@ -24,6 +30,9 @@ pub mod softmax;
 pub mod softmax_cross_entropy;
 pub mod table;
 pub mod unit_rows;
+pub mod vicreg;
+pub mod weighted_sum;
+pub mod whiten;
 
 pub use args::{Args, Slice};
 

@@ -110,6 +110,46 @@ def sinkhorn(t, p):
     return {"assignments": (codes * samples).T[-len(t["scores"]) :]}
 
 
+def matmul(t, p):
+    a = t["a"].T if p.get("transpose_a") else t["a"]
+    b = t["b"].T if p.get("transpose_b") else t["b"]
+    return {"c": p.get("scale", 1.0) * (a @ b)}
+
+
+def center(t, p):
+    return {"y": t["x"] - t["x"].mean(0)}
+
+
+def mse_loss(t, p):
+    return {"loss": F.mse_loss(t["a"], t["b"]).reshape(1)}
+
+
+def weighted_sum(t, p):
+    return {"loss": sum(w * x for w, x in zip(p["weights"], t.values()))}
+
+
+def barlow_twins(t, p):
+    a, b = (F.batch_norm(x, None, None, training=True, eps=1e-5) for x in (t["a"], t["b"]))
+    off = (a.T @ b / len(a) - torch.eye(a.shape[1])) ** 2
+    on = off.diagonal().sum()
+    return {"loss": (p.get("scale", 1.0) * (on + p.get("lambda", 5e-3) * (off.sum() - on))).reshape(1)}
+
+
+def vicreg(t, p):
+    loss = p.get("sim", 25.0) * F.mse_loss(t["a"], t["b"])
+    for x in t.values():
+        cov = torch.cov(x.T)
+        std, off = (x.var(0) + 1e-4).sqrt(), cov - cov.diagonal().diag()
+        loss = loss + p.get("std", 25.0) * F.relu(1 - std).mean() / 2 + p.get("cov", 1.0) * (off**2).sum() / len(cov)
+    return {"loss": loss.reshape(1)}
+
+
+def whiten(t, p):
+    eps, eye = p.get("eps", 0.0), torch.eye(t["x"].shape[1]).double()
+    lower = torch.linalg.cholesky((1 - eps) * torch.cov(t["x"].T) + eps * eye)
+    return {"y": torch.linalg.solve_triangular(lower, (t["x"] - t["x"].mean(0)).T, upper=False).T}
+
+
 # What an op takes that no gradient flows to.
 CONSTANTS = {"soft_cross_entropy": {"targets"}, "softmax": {"center"}, "sinkhorn": {"scores", "queue_scores"}}
 
@@ -353,6 +393,33 @@ sinkhorn_case("queue", 8, 16, queue=40)
 sinkhorn_case("queue_odd", 5, 13, queue=31, epsilon=0.03)
 sinkhorn_case("one_iteration", 9, 6, iterations=1)
 sinkhorn_case("batch_1", 1, 4)
+for name, a, b, params in [
+    ("nn", (5, 7), (7, 3), {}),
+    ("nt", (5, 7), (9, 7), {"transpose_b": True, "scale": 0.5}),
+    ("tn", (33, 8), (33, 12), {"transpose_a": True, "scale": 0.03125}),
+]:
+    case(matmul, name, params, lambda normal, a=a, b=b: {"a": normal(*a), "b": normal(*b)})
+
+case(center, "small", {}, lambda normal: {"x": normal(9, 7)})
+case(weighted_sum, "three", {"weights": [25.0, 12.5, 1.0]}, lambda normal: {k: normal(1) for k in "abc"})
+
+
+def views_case(op, name, n, d, scale=1.0, **params):
+    def make(normal):
+        image = normal(n, d)
+        return {k: (image + np.float32(0.5) * normal(n, d)) * np.float32(scale) for k in "ab"}
+
+    case(op, name, params, make)
+
+
+for op in (mse_loss, barlow_twins, vicreg):
+    views_case(op, "small", 9, 5)
+    views_case(op, "projector", 48, 32)
+views_case(barlow_twins, "scaled", 12, 6, **{"lambda": 0.01, "scale": 0.025})
+views_case(vicreg, "short", 16, 8, scale=0.3)  # Every standard deviation below one: the hinge is open.
+
+case(whiten, "small", {}, lambda normal: {"x": normal(23, 5)})
+case(whiten, "shrunk", {"eps": 0.1}, lambda normal: {"x": normal(40, 12)})
 
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
