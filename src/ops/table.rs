@@ -22,6 +22,9 @@ pub const OPS: &[OpSpec] = &[
     super::nt_xent::SPEC,
     super::cosine_loss::SPEC,
     super::softmax_cross_entropy::SPEC,
+    super::rows::SPEC,
+    super::concat_views::SPEC,
+    super::concat::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -52,7 +55,8 @@ pub struct OpSpec {
 }
 
 /// Kernels of ops that are not in the table: what a training step needs around them.
-pub const OTHER_KERNELS: &[&[Signature]] = &[super::cast::KERNELS, crate::optim::KERNELS];
+pub const OTHER_KERNELS: &[&[Signature]] =
+    &[super::cast::KERNELS, super::copy::KERNELS, crate::optim::KERNELS];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {
