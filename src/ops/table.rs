@@ -24,6 +24,8 @@ pub const OPS: &[OpSpec] = &[
     super::softmax_cross_entropy::SPEC,
     super::rows::SPEC,
     super::concat_views::SPEC,
+    super::rotate::SPEC,
+    super::patch_norm::SPEC,
     super::concat::SPEC,
 ];
 
