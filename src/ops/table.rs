@@ -33,6 +33,11 @@ pub const OPS: &[OpSpec] = &[
     super::softmax::SPEC,
     super::column_mean::SPEC,
     super::sinkhorn::SPEC,
+    super::rows::SPEC,
+    super::concat_views::SPEC,
+    super::rotate::SPEC,
+    super::patch_norm::SPEC,
+    super::concat::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -64,7 +69,7 @@ pub struct OpSpec {
 
 /// Kernels of ops that are not in the table: what a training step needs around them.
 pub const OTHER_KERNELS: &[&[Signature]] =
-    &[super::cast::KERNELS, super::unit_rows::KERNELS, crate::optim::KERNELS];
+    &[super::cast::KERNELS, super::copy::KERNELS, super::unit_rows::KERNELS, crate::optim::KERNELS];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {
