@@ -4,11 +4,12 @@
 //! and b̂ are standardised over the batch with the biased variance and eps, as `BatchNorm1d(affine=False)` does.
 
 use super::batch_norm::standardize::Standardize;
-use super::matmul::{MatMul, widened};
+use super::matmul::MatMul;
 use super::matrix_penalty::{Diagonal, KERNELS, MatrixPenalty};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use crate::Result;
+use super::widen::widened;
 use crate::graph::{Graph, TensorId};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -34,6 +35,9 @@ impl BarlowTwins {
     /// Records the loss, in f32 whatever a and b are stored in.
     pub fn record(&self, graph: &mut Graph, a: TensorId, b: TensorId) -> Result<TensorId> {
         let [n, _] = graph.ty(a).dims("barlow_twins", "a")?;
+        if n < 2 {
+            return Err(Error::op("barlow_twins", "a batch of one has no variance; use a larger batch"));
+        }
         graph.ty(b).expect("barlow_twins", "b", graph.ty(a))?;
         let mut standardized = [a, b];
         for view in &mut standardized {

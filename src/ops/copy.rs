@@ -2,6 +2,10 @@
 
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::kernel;
+use rayon::prelude::*;
+
+/// Elements a task copies, about.
+const CHUNK: usize = 1 << 15;
 
 /// `count` blocks of `rows` rows of `width` elements; pitches between rows and steps between blocks count elements.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +31,25 @@ impl Blocks {
         Self { from_pitch: to_pitch, from_step: to_step, to_pitch: from_pitch, to_step: from_step, ..self }
     }
 
+    /// Whole rows, or one run, lie in `to` without gaps.
     pub fn cpu(self, from: &[f32], to: &mut [f32], accumulate: bool) {
-        for block in 0..self.count {
-            for row in 0..self.rows {
-                let from = &from[block * self.from_step + row * self.from_pitch..][..self.width];
-                let to = &mut to[block * self.to_step + row * self.to_pitch..][..self.width];
-                if accumulate {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                } else {
-                    to.copy_from_slice(from);
-                }
+        let Self { count, rows, width, .. } = self;
+        let put = |(to, from): (&mut [f32], &[f32])| {
+            if accumulate {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            } else {
+                to.copy_from_slice(from);
             }
+        };
+        if count * rows == 1 {
+            let to = to[..width].par_chunks_mut(CHUNK);
+            return to.zip(from[..width].par_chunks(CHUNK)).for_each(put);
         }
+        let pieces = to[..count * rows * width].par_chunks_mut(width).enumerate();
+        pieces.with_min_len(CHUNK.div_ceil(width)).for_each(|(piece, to)| {
+            let (block, row) = (piece * width / self.to_step % count, piece * width / self.to_pitch % rows);
+            put((to, &from[block * self.from_step + row * self.from_pitch..][..width]));
+        });
     }
 
     /// Adds to `to` if output 0 is added to.

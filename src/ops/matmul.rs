@@ -4,10 +4,10 @@
 
 use super::linear::{product_nn, product_nt, product_tn, product_tn_workspace};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
+use super::widen::{KERNELS, round};
 use super::{Args, Cost, Op, moved};
-use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
-use crate::graph::{Graph, TensorId, Vjp};
-use crate::kernel;
+use crate::device::launch::{Launch, Operands};
+use crate::graph::{Vjp, Write};
 use crate::linalg::{Mat, gemm};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
@@ -228,7 +228,7 @@ impl Op for Backward {
         let (outputs, writes, rounds_last);
         if sum > 0 {
             outputs = vec![(place, on.outputs[0].1.with(DType::F32))];
-            writes = vec![crate::graph::Write::Overwrite];
+            writes = vec![Write::Overwrite];
             rounds_last = Some(round(&outputs[0].1, place, on.output(0), on.accumulate(0)));
             place = place.plus(sum);
         } else {
@@ -246,84 +246,6 @@ impl Op for Backward {
         Ok(launches)
     }
 }
-
-kernel!(Round ["widen_bwd_bf16"] { n: u64, accumulate: u32, from: Address, to: Address });
-kernel!(Widen ["widen_fwd_bf16"] { n: u64, from: Address, to: Address });
-
-fn round(ty: &TensorType, from: Address, to: Address, accumulate: u32) -> Launch {
-    let n = ty.elements() as u64;
-    Launch::new("widen_bwd_bf16", blocks(n), 256, Round { n, accumulate, from, to })
-}
-
-fn blocks(n: u64) -> usize {
-    n.div_ceil(256 * 4).clamp(1, 65535) as usize
-}
-
-/// An activation as f32, for what is to be worked out in f32 throughout: itself where it is.
-pub fn widened(graph: &mut Graph, x: TensorId) -> Result<TensorId> {
-    if graph.ty(x).dtype == DType::F32 { Ok(x) } else { graph.apply1(WidenOp, &[x]) }
-}
-
-/// bf16 → f32, exactly. Its gradient is rounded to bf16.
-#[derive(Debug)]
-struct WidenOp;
-
-impl Op for WidenOp {
-    fn name(&self) -> &'static str {
-        "widen"
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [x] = inputs else {
-            return Err(Error::op(self.name(), "takes one tensor"));
-        };
-        x.expect(self.name(), "x", &x.with(DType::Bf16))?;
-        Ok(vec![x.with(DType::F32)])
-    }
-
-    fn cpu(&self, _: &Args) {
-        unreachable!("the CPU engine has no bf16 activations")
-    }
-
-    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
-        let n = on.ty(0).elements() as u64;
-        Ok(vec![Launch::new(
-            "widen_fwd_bf16",
-            blocks(n),
-            256,
-            Widen { n, from: on.input(0), to: on.output(0) },
-        )])
-    }
-
-    fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
-        let dy = vjp.grad(0)?;
-        vjp.emit(RoundOp, &[dy], &[0])
-    }
-}
-
-/// f32 → bf16.
-#[derive(Debug)]
-struct RoundOp;
-
-impl Op for RoundOp {
-    fn name(&self) -> &'static str {
-        "widen/bwd"
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        Ok(vec![inputs[0].with(DType::Bf16)])
-    }
-
-    fn cpu(&self, _: &Args) {
-        unreachable!("the CPU engine has no bf16 activations")
-    }
-
-    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
-        Ok(vec![round(on.ty(0), on.input(0), on.output(0), on.accumulate(0))])
-    }
-}
-
-pub const KERNELS: &[Signature] = &[Round::SIGNATURE, Widen::SIGNATURE];
 
 pub const SPEC: OpSpec = OpSpec {
     name: "matmul",

@@ -39,6 +39,7 @@ pub mod unit_rows;
 pub mod vicreg;
 pub mod weighted_sum;
 pub mod whiten;
+pub mod widen;
 
 pub use args::{Args, Slice};
 

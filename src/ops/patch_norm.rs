@@ -36,9 +36,9 @@ impl Op for PatchNorm {
         let [x] = inputs else {
             return Err(Error::op(self.name(), "takes one tensor"));
         };
-        let [_, h, w, _] = x.dims(self.name(), "x")?;
-        if h * w == 0 {
-            return Err(Error::op(self.name(), format!("patches of {h}×{w} pixels are empty")));
+        x.dims::<4>(self.name(), "x")?;
+        if x.elements() == 0 {
+            return Err(Error::op(self.name(), format!("x is {x}, which is empty")));
         }
         if self.eps.is_nan() || self.eps <= 0.0 {
             return Err(Error::op(self.name(), format!("eps is {}, must be above 0", self.eps)));
@@ -109,6 +109,7 @@ pub const SPEC: OpSpec = OpSpec {
         vec![
             case("rgb", [5, 7, 5, 3]),
             case("batch_1", [1, 4, 9, 1]),
+            case("gray", [3, 17, 19, 1]),
             case("many_channels", [2, 2, 3, 300]),
             Case::new("far_from_zero", json!({})).filled("x", TensorType::f32([2, 5, 5, 3]), far),
             Case::new("constant", json!({})).filled("x", TensorType::f32([2, 5, 5, 3]), constant),

@@ -48,6 +48,9 @@ impl Op for Rows {
                 format!("rows {from}..{to} of {n}: from must be less than to, and to at most {n}"),
             ));
         }
+        if x.elements() == 0 {
+            return Err(Error::op(self.name(), format!("x is {x}: its rows are empty")));
+        }
         let mut y = x.clone();
         y.shape[0] = to - from;
         Ok(vec![y])

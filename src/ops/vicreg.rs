@@ -5,11 +5,12 @@
 //! without the ½: its weight 25 is 50 here.
 
 use super::center::{Center, centered};
-use super::matmul::{MatMul, widened};
+use super::matmul::MatMul;
 use super::matrix_penalty::{Diagonal, KERNELS, MatrixPenalty};
 use super::mse_loss::MseLoss;
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::weighted_sum::WeightedSum;
+use super::widen::widened;
 use crate::graph::{Graph, TensorId};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

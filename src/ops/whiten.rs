@@ -5,9 +5,10 @@
 //! most, so N must exceed D; where it is singular nevertheless, y is NaN, which training stops at.
 
 use super::inverse_cholesky::{InverseCholesky, KERNELS, inverse_cholesky64};
-use super::matmul::{MatMul, widened};
+use super::matmul::MatMul;
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::vicreg::{covariance, covariance64};
+use super::widen::widened;
 use crate::graph::{Graph, TensorId};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

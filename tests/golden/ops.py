@@ -150,8 +150,36 @@ def whiten(t, p):
     return {"y": torch.linalg.solve_triangular(lower, (t["x"] - t["x"].mean(0)).T, upper=False).T}
 
 
+def rows(t, p):
+    return {"y": t["x"][p["from"] : p["to"]]}
+
+
+def concat_views(t, p):
+    return {"y": torch.cat(t["x"].chunk(p["views"]), dim=1)}
+
+
+def concat(t, p):
+    return {"y": torch.cat((t["a"], t["b"]))}
+
+
+def rotate(t, p):
+    images = [x.rot90(int(k), dims=(0, 1)) for x, k in zip(t["x"], t["turns"])]
+    return {"y": torch.stack(images)}
+
+
+def patch_norm(t, p):
+    y = F.instance_norm(t["x"].permute(0, 3, 1, 2), eps=p.get("eps", 1e-5))
+    return {"y": y.permute(0, 2, 3, 1)}
+
+
 # What an op takes that no gradient flows to.
-CONSTANTS = {"soft_cross_entropy": {"targets"}, "softmax": {"center"}, "sinkhorn": {"scores", "queue_scores"}}
+CONSTANTS = {
+    "soft_cross_entropy": {"targets"},
+    "softmax": {"center"},
+    "sinkhorn": {"scores", "queue_scores"},
+    "rotate": {"x"},
+    "patch_norm": {"x"},
+}
 
 
 # ---- The cases ------------------------------------------------------------------------------------------------------
@@ -404,22 +432,46 @@ case(center, "small", {}, lambda normal: {"x": normal(9, 7)})
 case(weighted_sum, "three", {"weights": [25.0, 12.5, 1.0]}, lambda normal: {k: normal(1) for k in "abc"})
 
 
-def views_case(op, name, n, d, scale=1.0, **params):
+def views_case(op, name, n, d, params=None, spread=1.0):
     def make(normal):
         image = normal(n, d)
-        return {k: (image + np.float32(0.5) * normal(n, d)) * np.float32(scale) for k in "ab"}
+        return {k: (image + np.float32(0.5) * normal(n, d)) * np.float32(spread) for k in "ab"}
 
-    case(op, name, params, make)
+    case(op, name, params or {}, make)
 
 
 for op in (mse_loss, barlow_twins, vicreg):
     views_case(op, "small", 9, 5)
     views_case(op, "projector", 48, 32)
-views_case(barlow_twins, "scaled", 12, 6, **{"lambda": 0.01, "scale": 0.025})
-views_case(vicreg, "short", 16, 8, scale=0.3)  # Every standard deviation below one: the hinge is open.
+views_case(barlow_twins, "scaled", 12, 6, {"lambda": 0.01, "scale": 0.025})
+views_case(vicreg, "weights", 12, 6, {"sim": 10.0, "std": 5.0, "cov": 2.0})
+views_case(vicreg, "short", 16, 8, spread=0.3)  # Every standard deviation below one: the hinge is open.
 
 case(whiten, "small", {}, lambda normal: {"x": normal(23, 5)})
 case(whiten, "shrunk", {"eps": 0.1}, lambda normal: {"x": normal(40, 12)})
+
+for name, shape, first, end in [("middle", (7, 5), 2, 5), ("images", (3, 2, 3, 8), 0, 2), ("last", (5,), 4, 5)]:
+    case(rows, name, {"from": first, "to": end}, lambda normal, shape=shape: {"x": normal(*shape)})
+
+for name, views, n, d in [("two", 2, 5, 7), ("nine", 9, 3, 16), ("one_image", 4, 1, 33)]:
+    case(concat_views, name, {"views": views}, lambda normal, n=views * n, d=d: {"x": normal(n, d)})
+
+for name, n, m, d in [("small", 5, 3, 7), ("batch_1", 1, 1, 33), ("packs", 3, 2, 16)]:
+    case(concat, name, {}, lambda normal, n=n, m=m, d=d: {"a": normal(n, d), "b": normal(m, d)})
+
+for name, n, s, c in [("rgb", 9, 5, 3), ("batch_1", 1, 4, 8), ("one_pixel", 3, 1, 7)]:
+    turns = np.arange(-4, n - 4) if n > 4 else np.arange(1, n + 1)
+    case(rotate, name, {}, lambda normal, n=n, s=s, c=c, turns=turns: {"x": normal(n, s, s, c), "turns": turns})
+
+for name, shape, params, shift in [
+    ("rgb", (5, 7, 5, 3), {}, 0),
+    ("gray", (2, 17, 19, 1), {}, 0),
+    ("many_channels", (2, 2, 3, 300), {}, 0),
+    ("large_eps", (3, 4, 4, 5), {"eps": 0.25}, 0),
+    ("far_from_zero", (2, 5, 5, 3), {}, 100),
+]:
+    make = lambda normal, shape=shape, shift=shift: {"x": normal(*shape) + np.float32(shift)}
+    case(patch_norm, name, params, make)
 
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
