@@ -311,10 +311,26 @@ fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
         assert_eq!(nan(&give("softmax", &[("x", &x)])), [false, false, false, true, true, true]);
         assert_eq!(nan(&give("column_mean", &[("x", &x)])), [false, true, false]);
         assert_eq!(nan(&give("sinkhorn", &[("scores", &x)])), [true; 6]);
+        assert_eq!(nan(&give("center", &[("x", &x)])), [false, true, false, false, true, false]);
+        for op in ["mse_loss", "vicreg", "barlow_twins"] {
+            assert_eq!(nan(&give(op, &[("a", &[0.5, 0.0, 1.0, 0.0, 1.0, 2.0]), ("b", &x)])), [true], "{op}");
+        }
         assert_eq!(nan(&give("soft_cross_entropy", &[("logits", &x), ("targets", &[0.5; 6])])), [true]);
 
         let x = [0.0, f32::NEG_INFINITY, 0.0, 1e30, 0.0, 0.0];
         assert_eq!(give("softmax", &[("x", &x)]), [0.5, 0.0, 0.5, 1.0, 0.0, 0.0]);
+    }
+}
+
+#[test]
+fn whitening_what_has_no_inverse_covariance_is_nan() {
+    // The second column is constant: its pivot is 0, and 0/0 is no number.
+    let x = [0.0, 1.0, 2.0, 4.0, 8.0].into_iter().flat_map(|v| [v, 0.5]).collect();
+    let inputs = BTreeMap::from([("x".to_string(), HostTensor::f32([5, 2], x))]);
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let how = How { device, ..How::default() };
+        let y = &run("whiten", &serde_json::Value::Null, &inputs, how).unwrap()["y"];
+        assert!(y.as_f32().unwrap().iter().skip(1).step_by(2).all(|y| y.is_nan()), "{device}: {y:?}");
     }
 }
 
@@ -398,4 +414,33 @@ fn bad_input_is_an_error_that_names_the_op() {
     fails("sinkhorn", serde_json::json!({}), &pair, "`queue_scores` must be f32[5, 3]");
     fails("sinkhorn", serde_json::json!({"epsilon": 0}), &pair[..1], "epsilon");
     fails("sinkhorn", serde_json::json!({"iterations": 0}), &pair[..1], "iterations");
+
+    let none = serde_json::json!({});
+    let pair = |a: &[usize], b: &[usize]| [("a", x(a)), ("b", x(b))];
+    let both = serde_json::json!({"transpose_a": true, "transpose_b": true});
+    fails("matmul", both, &pair(&[2, 3], &[3, 2]), "b a");
+    fails("matmul", none.clone(), &pair(&[2, 3], &[4, 2]), "equal");
+    fails("center", none.clone(), &[("x", x(&[0, 3]))], "empty");
+    fails("mse_loss", none.clone(), &pair(&[2, 3], &[3, 2]), "must be f32[2, 3]");
+    fails("vicreg", none.clone(), &pair(&[1, 3], &[1, 3]), "batch of one");
+    fails("barlow_twins", none.clone(), &pair(&[1, 3], &[1, 3]), "batch of one");
+    fails("barlow_twins", none.clone(), &pair(&[4, 3], &[4, 2]), "must be f32[4, 3]");
+    fails("whiten", none.clone(), &[("x", x(&[5, 5]))], "more than 5");
+    fails("weighted_sum", serde_json::json!({"weights": [1.0]}), &pair(&[1], &[1]), "got 2 and 1 weights");
+    fails("weighted_sum", serde_json::json!({"weights": [1.0, 1.0]}), &pair(&[1], &[2]), "must be f32[1]");
+
+    fails("rows", serde_json::json!({"from": 2, "to": 5}), &[("x", x(&[4, 3]))], "rows 2..5 of 4");
+    fails("rows", serde_json::json!({"from": 2, "to": 2}), &[("x", x(&[4, 3]))], "less than");
+    fails("rows", none.clone(), &[("x", x(&[4, 0]))], "empty");
+    fails("concat_views", none.clone(), &[("x", x(&[5, 3]))], "divide the rows");
+    fails("concat_views", serde_json::json!({"views": 0}), &[("x", x(&[4, 3]))], "at least 1");
+    fails("concat_views", none.clone(), &[("x", x(&[0, 3]))], "empty");
+    fails("concat", none.clone(), &pair(&[2, 3], &[2, 4]), "must be f32[2, 3]");
+    fails("concat", none.clone(), &pair(&[2, 3], &[0, 3]), "empty");
+    let turned = |shape, turns: usize| [("x", x(shape)), ("turns", HostTensor::i64([turns], vec![1; turns]))];
+    fails("rotate", none.clone(), &turned(&[2, 4, 5, 3], 2), "not square");
+    fails("rotate", none.clone(), &turned(&[2, 4, 4, 3], 3), "`turns` must be i64[2]");
+    fails("rotate", none.clone(), &turned(&[2, 4, 4, 0], 2), "empty");
+    fails("patch_norm", none, &[("x", x(&[2, 0, 4, 3]))], "empty");
+    fails("patch_norm", serde_json::json!({"eps": 0}), &[("x", x(&[2, 4, 4, 3]))], "eps");
 }

@@ -25,9 +25,6 @@ impl Op for Concat {
         };
         let ([n, d], [m, _]) = (a.dims(self.name(), "a")?, b.dims::<2>(self.name(), "b")?);
         b.expect(self.name(), "b", &TensorType::new([m, d], a.dtype))?;
-        if a.elements() == 0 || b.elements() == 0 {
-            return Err(Error::op(self.name(), format!("a is {a} and b {b}: neither may be empty")));
-        }
         Ok(vec![TensorType::new([n + m, d], a.dtype)])
     }
 

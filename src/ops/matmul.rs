@@ -4,7 +4,7 @@
 
 use super::linear::{product_nn, product_nt, product_tn, product_tn_workspace};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::widen::{KERNELS, round};
+use super::widen::round;
 use super::{Args, Cost, Op, moved};
 use crate::device::launch::{Launch, Operands};
 use crate::graph::{Vjp, Write};
@@ -110,9 +110,9 @@ impl Op for MatMul {
             return Err(Error::op(name, "does not transpose both: aᵀ bᵀ is the transpose of b a"));
         }
         let ([m, k], [k_b, n]) = self.sides(a.dims(name, "a")?, b.dims(name, "b")?);
-        if k != k_b || a.elements() == 0 || b.elements() == 0 {
+        if k != k_b {
             let what = format!(
-                "a is {a} and b {b}; op(a) has {k} columns and op(b) {k_b} rows, which must be equal and not 0"
+                "a is {a} and b {b}; op(a) has {k} columns and op(b) {k_b} rows, which must be equal"
             );
             return Err(Error::op(name, what));
         }
@@ -269,7 +269,7 @@ pub const SPEC: OpSpec = OpSpec {
         }
         vec![c]
     },
-    kernels: KERNELS,
+    kernels: &[],
     cases: || {
         let case =
             |name, params, a: [usize; 2], b: [usize; 2]| Case::new(name, params).input("a", a).input("b", b);

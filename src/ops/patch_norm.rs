@@ -37,9 +37,6 @@ impl Op for PatchNorm {
             return Err(Error::op(self.name(), "takes one tensor"));
         };
         x.dims::<4>(self.name(), "x")?;
-        if x.elements() == 0 {
-            return Err(Error::op(self.name(), format!("x is {x}, which is empty")));
-        }
         if self.eps.is_nan() || self.eps <= 0.0 {
             return Err(Error::op(self.name(), format!("eps is {}, must be above 0", self.eps)));
         }

@@ -63,13 +63,20 @@ pub struct OpSpec {
     pub reference: fn(&Value, &Tensors<Tensor64>) -> Vec<Tensor64>,
     /// Shapes and parameters that tests and benches run.
     pub cases: fn() -> Vec<Case>,
-    /// The CUDA kernels it launches, with their parameters.
+    /// Its own CUDA kernels, with their parameters; none where it launches those of other ops.
     pub kernels: &'static [Signature],
 }
 
-/// Kernels of ops that are not in the table: what a training step needs around them.
-pub const OTHER_KERNELS: &[&[Signature]] =
-    &[super::cast::KERNELS, super::copy::KERNELS, super::unit_rows::KERNELS, crate::optim::KERNELS];
+/// Kernels of ops that are not in the table: what a training step needs around them, and what they are made of.
+pub const OTHER_KERNELS: &[&[Signature]] = &[
+    super::cast::KERNELS,
+    super::copy::KERNELS,
+    super::inverse_cholesky::KERNELS,
+    super::matrix_penalty::KERNELS,
+    super::unit_rows::KERNELS,
+    super::widen::KERNELS,
+    crate::optim::KERNELS,
+];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {
