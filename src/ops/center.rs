@@ -1,9 +1,9 @@
 //! center: y\[n,d\] = x\[n,d\] − (1/N) Σ_m x\[m,d\]. A symmetric projection: its gradient is itself.
 
-use super::linear::{column_sums, column_sums_workspace};
+use super::column_mean::{ColumnMean, Walk, means};
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
-use crate::device::launch::{Address, Launch, Operands, Parameters, Signature, elementwise};
+use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::{Vjp, Write};
 use crate::kernel;
 use crate::tensor::TensorType;
@@ -35,13 +35,10 @@ impl Op for Center {
     }
 
     fn cpu(&self, args: &Args) {
-        let ([n, d], accumulate) = (args.dims(0), args.accumulates(0));
+        let ([_, d], accumulate) = (args.dims(0), args.accumulates(0));
         let x: &[f32] = args.f32(0);
-        let mut sums = vec![0f64; d];
-        for row in x.chunks_exact(d) {
-            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-        }
-        let mean: Vec<f32> = sums.into_iter().map(|sum| (sum / n as f64) as f32).collect();
+        let mut mean = vec![0.0; d];
+        means(x, d, &mut mean);
         args.out(0).par_chunks_mut(d).zip(x.par_chunks(d)).for_each(|(y, x)| {
             for ((y, x), mean) in y.iter_mut().zip(x).zip(&mean) {
                 *y = if accumulate { *y + (x - mean) } else { x - mean };
@@ -50,23 +47,22 @@ impl Op for Center {
     }
 
     fn workspace(&self, inputs: &[TensorType]) -> usize {
-        sums_bytes(&inputs[0]) + column_sums_workspace(&inputs[0])
+        mean_bytes(&inputs[0]) + ColumnMean.workspace(inputs)
     }
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
-        let [rows, d] = on.dims(0);
-        let sums = on.workspace;
-        let mut launches = column_sums(&Operands {
+        let ([n, d], walk, mean) = (on.dims(0), Walk::new(on.ty(0)), on.workspace);
+        let mut launches = ColumnMean.launches(&Operands {
             inputs: on.inputs,
-            outputs: &[(sums, TensorType::f32([d as usize]))],
+            outputs: &[(mean, TensorType::f32([d as usize]))],
             writes: &[Write::Overwrite],
-            workspace: sums.plus(sums_bytes(on.ty(0))),
+            workspace: mean.plus(mean_bytes(on.ty(0))),
             upload: on.upload,
-        });
-        let (n, accumulate) = (on.ty(0).elements() as u64, on.accumulate(0));
+        })?;
+        let (rows_per_part, accumulate) = (walk.rows as u32, on.accumulate(0));
         let entry = on.pick(0, "center_apply_f32", "center_apply_bf16");
-        let apply = Apply { n, rows, d, accumulate, x: on.input(0), sums, y: on.output(0) };
-        launches.push(Launch::new(entry, elementwise(on.ty(0)), 256, apply));
+        let apply = Apply { n, d, rows_per_part, accumulate, x: on.input(0), mean, y: on.output(0) };
+        launches.push(Launch::grid(entry, walk.grid(), [256, 1, 1], apply));
         Ok(launches)
     }
 
@@ -76,13 +72,13 @@ impl Op for Center {
     }
 }
 
-/// Where the column sums lie, at the workspace's beginning.
-fn sums_bytes(x: &TensorType) -> usize {
+/// Of the means, at the workspace's beginning.
+fn mean_bytes(x: &TensorType) -> usize {
     (4 * x.shape[1]).next_multiple_of(256)
 }
 
 kernel!(Apply ["center_apply_f32", "center_apply_bf16"]
-    { n: u64, rows: u32, d: u32, accumulate: u32, x: Address, sums: Address, y: Address });
+    { n: u32, d: u32, rows_per_part: u32, accumulate: u32, x: Address, mean: Address, y: Address });
 
 pub const KERNELS: &[Signature] = &[Apply::SIGNATURE];
 

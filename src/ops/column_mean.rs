@@ -38,15 +38,8 @@ impl Op for ColumnMean {
     }
 
     fn cpu(&self, args: &Args) {
-        let ([n, k], x) = (args.dims(0), args.f32(0));
-        args.out(0).par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, y)| {
-            let mut sums = [0.0_f64; CHUNK];
-            for row in x.chunks_exact(k) {
-                let row = &row[chunk * CHUNK..][..y.len()];
-                sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-            }
-            y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / n as f64) as f32);
-        });
+        let [_, k] = args.dims(0);
+        means(args.f32(0), k, args.out(0));
     }
 
     fn workspace(&self, inputs: &[TensorType]) -> usize {
@@ -73,6 +66,18 @@ impl Op for ColumnMean {
         let (dy, of) = (vjp.grad(0)?, vjp.ty(vjp.input(0)).clone());
         vjp.emit(ColumnMeanBackward { of }, &[dy], &[0])
     }
+}
+
+/// The means of the `k` columns of x, summed in f64.
+pub(super) fn means(x: &[f32], k: usize, y: &mut [f32]) {
+    y.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, y)| {
+        let mut sums = [0.0_f64; CHUNK];
+        for row in x.chunks_exact(k) {
+            let row = &row[chunk * CHUNK..][..y.len()];
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / (x.len() / k) as f64) as f32);
+    });
 }
 
 /// dx\[n,k\] = dy\[k\] / N.
@@ -113,14 +118,14 @@ impl Op for ColumnMeanBackward {
 }
 
 /// How blocks share a matrix: parts of the rows, and of each row shares of at most 32 accesses.
-struct Walk {
-    parts: usize,
-    rows: usize,
+pub(super) struct Walk {
+    pub parts: usize,
+    pub rows: usize,
     shares: usize,
 }
 
 impl Walk {
-    fn new(x: &TensorType) -> Self {
+    pub fn new(x: &TensorType) -> Self {
         let (n, k) = (x.shape[0], x.shape[1]);
         let pack = 16 / x.dtype.size();
         let shares = (if k.is_multiple_of(pack) { k / pack } else { k }).div_ceil(32);
@@ -128,7 +133,7 @@ impl Walk {
         Self { parts: n.div_ceil(rows), rows, shares }
     }
 
-    fn grid(&self) -> [usize; 3] {
+    pub fn grid(&self) -> [usize; 3] {
         [self.parts, self.shares, 1]
     }
 }

@@ -222,8 +222,8 @@ pub(super) fn product_tn_workspace(inputs: &[TensorType]) -> usize {
     Parts::of_weight(inputs).workspace()
 }
 
-/// Σ_n x\[n,:\] in f32. Its workspace is [`column_sums_workspace`].
-pub(super) fn column_sums(on: &Operands) -> Vec<Launch> {
+/// Σ_n x\[n,:\] in f32.
+fn column_sums(on: &Operands) -> Vec<Launch> {
     let [n, k] = on.dims(0);
     let parts = Parts::of_bias(on.ty(0));
     let (accumulate, db) = parts.target(on);
@@ -232,11 +232,6 @@ pub(super) fn column_sums(on: &Operands) -> Vec<Launch> {
     let grid = [k.div_ceil(32) as usize, parts.count, 1];
     let sums = LinearBackwardBias { n, k, rows_per_split, accumulate, dy, db };
     parts.and_reduce(on, Launch::grid(entry, grid, [256, 1, 1], sums))
-}
-
-/// Bytes that [`column_sums`] wants.
-pub(super) fn column_sums_workspace(x: &TensorType) -> usize {
-    Parts::of_bias(x).workspace()
 }
 
 /// A sum over the batch in parts, added up by a second launch where there are several.
