@@ -34,8 +34,9 @@ fn profile((op, params, inputs): &Case) -> Vec<Counted> {
     let mut graph = Graph::with_precision(Precision::Bf16);
     let mut operands = BTreeMap::new();
     for (name, shape) in inputs {
-        let full = spec.inputs.iter().any(|o| o.name == *name && o.full);
-        let ty = TensorType::new(*shape, if full { DType::F32 } else { DType::Bf16 });
+        let operand = spec.inputs.iter().find(|o| o.name == *name).unwrap();
+        let reduced = operand.dtype == DType::F32 && !operand.full;
+        let ty = TensorType::new(*shape, if reduced { DType::Bf16 } else { operand.dtype });
         operands.insert(name.to_string(), graph.differentiable_input(name, ty).unwrap());
     }
     let y = (spec.record)(&mut graph, params, &Tensors::new(spec.name, operands)).unwrap()[0];
@@ -43,9 +44,15 @@ fn profile((op, params, inputs): &Case) -> Vec<Counted> {
     graph.differentiate(&[(y, upstream)]).unwrap();
     let mut program = Lowered::new(graph, VmBackend::new(0), Placement::Apart).unwrap();
     for input in program.graph().of_kind(Kind::Input) {
-        let mut rng = Philox::new(1, Purpose::Test, 0, 7);
-        let values: Vec<f32> = (0..program.graph().ty(input).elements()).map(|_| rng.normal()).collect();
-        program.write_f32(input, &values).unwrap();
+        let (ty, mut rng) = (program.graph().ty(input).clone(), Philox::new(1, Purpose::Test, 0, 7));
+        if ty.dtype == DType::U32 {
+            // Rows of a table, here of any.
+            let index: Vec<u32> = (0..ty.elements()).map(|i| i as u32 / 2).collect();
+            program.write(input, bytemuck::cast_slice(&index)).unwrap();
+        } else {
+            let values: Vec<f32> = (0..ty.elements()).map(|_| rng.normal()).collect();
+            program.write_f32(input, &values).unwrap();
+        }
     }
     program.run_all().unwrap();
     let graph = program.graph().clone();
@@ -73,7 +80,7 @@ fn moved(pages: &[(&str, Page)]) -> u64 {
 fn memory_bound_kernels_move_what_they_cost() {
     let image: [usize; 4] = [16, 16, 16, 64];
     let channels: [usize; 1] = [64];
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("relu", json!({}), vec![("x", &image)]),
         ("add", json!({}), vec![("a", &image), ("b", &image)]),
         ("batch_norm", json!({"relu": true}), vec![("x", &image), ("gamma", &channels), ("beta", &channels)]),
@@ -87,6 +94,7 @@ fn memory_bound_kernels_move_what_they_cost() {
         ("soft_cross_entropy", json!({}), vec![("logits", &[64, 1024]), ("targets", &[64, 1024])]),
         ("softmax", json!({}), vec![("x", &[64, 1024])]),
         ("column_mean", json!({}), vec![("x", &[512, 1024])]),
+        ("gather", json!({}), vec![("x", &[256, 128]), ("index", &[512])]),
     ];
     for case in &cases {
         for Counted { node, bytes, workspace, pages } in profile(case) {

@@ -22,6 +22,8 @@ const PROBES: usize = 40;
 /// reference is itself a difference quotient, get more. bf16: half an ulp is up to 2⁻⁸ of a value.
 fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
     match (how.precision, op, tensor) {
+        // Copies.
+        (_, "gather", _) => 0.0,
         (Precision::F32, _, gradient) if gradient.starts_with("d_") => 5e-5,
         (Precision::F32, ..) => 2e-5,
         // Unit rows are rounded to bf16 too, weights of the backward pass as well.
@@ -316,6 +318,23 @@ fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
     }
 }
 
+#[test]
+fn an_index_beyond_the_table_gives_nan() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let inputs = BTreeMap::from([
+            ("x".to_string(), HostTensor::f32([2, 3], vec![0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0])),
+            ("index".to_string(), HostTensor::i64([4], vec![1, 2, 0, i64::from(u32::MAX)])),
+        ]);
+        let how = How { device, ..How::default() };
+        let y =
+            run("gather", &serde_json::Value::Null, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec();
+        let nan: Vec<_> = y.iter().map(|y| y.is_nan()).collect();
+        let (kept, all) = ([false; 3], [true; 3]);
+        assert_eq!(nan, [[false, true, false], all, kept, all].concat(), "{device}");
+        assert_eq!(y[6..9], [0.0, 1.0, 2.0], "{device}");
+    }
+}
+
 /// SwAV's loss takes its targets from the very scores that it moves.
 #[test]
 fn codes_made_from_the_logits_are_constants() {
@@ -396,4 +415,6 @@ fn bad_input_is_an_error_that_names_the_op() {
     fails("sinkhorn", serde_json::json!({}), &pair, "`queue_scores` must be f32[5, 3]");
     fails("sinkhorn", serde_json::json!({"epsilon": 0}), &pair[..1], "epsilon");
     fails("sinkhorn", serde_json::json!({"iterations": 0}), &pair[..1], "iterations");
+    let pair = [("x", x(&[4, 3])), ("index", HostTensor::i64([2, 1], vec![0; 2]))];
+    fails("gather", serde_json::json!({}), &pair, "index");
 }

@@ -26,6 +26,7 @@ pub const OPS: &[OpSpec] = &[
     super::softmax::SPEC,
     super::column_mean::SPEC,
     super::sinkhorn::SPEC,
+    super::gather::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -56,8 +57,13 @@ pub struct OpSpec {
 }
 
 /// Kernels of ops that are not in the table: what a training step needs around them.
-pub const OTHER_KERNELS: &[&[Signature]] =
-    &[super::cast::KERNELS, super::unit_rows::KERNELS, crate::optim::KERNELS];
+pub const OTHER_KERNELS: &[&[Signature]] = &[
+    super::cast::KERNELS,
+    super::unit_rows::KERNELS,
+    super::enqueue::KERNELS,
+    super::memory_bank::KERNELS,
+    crate::optim::KERNELS,
+];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {

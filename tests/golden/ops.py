@@ -110,8 +110,17 @@ def sinkhorn(t, p):
     return {"assignments": (codes * samples).T[-len(t["scores"]) :]}
 
 
+def gather(t, p):
+    return {"y": t["x"][t["index"]]}
+
+
 # What an op takes that no gradient flows to.
-CONSTANTS = {"soft_cross_entropy": {"targets"}, "softmax": {"center"}, "sinkhorn": {"scores", "queue_scores"}}
+CONSTANTS = {
+    "soft_cross_entropy": {"targets"},
+    "softmax": {"center"},
+    "sinkhorn": {"scores", "queue_scores"},
+    "gather": {"x"},
+}
 
 
 # ---- The cases ------------------------------------------------------------------------------------------------------
@@ -353,6 +362,15 @@ sinkhorn_case("queue", 8, 16, queue=40)
 sinkhorn_case("queue_odd", 5, 13, queue=31, epsilon=0.03)
 sinkhorn_case("one_iteration", 9, 6, iterations=1)
 sinkhorn_case("batch_1", 1, 4)
+
+
+def gather_case(name, m, d, n):
+    rows = lambda normal: {"x": normal(m, d), "index": abs(normal(n) * 1000).astype("<i8") % m}
+    case(gather, name, {}, rows)
+
+
+gather_case("rows", 9, 4, 20)
+gather_case("batch_1", 3, 7, 1)
 
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
