@@ -342,6 +342,53 @@ fn contrastive_losses() {
     }
 }
 
+fn queries_and_neighbours() {
+    let (n, columns, d, temperature) = (70, 131, 12, 0.3);
+    let normalized = |x: &[f32]| -> Vec<f32> {
+        let rows = x.chunks_exact(d).flat_map(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter().map(move |x| x / length)
+        });
+        rows.collect()
+    };
+    let (a, b) = (normal(n * d, 1, Precision::F32), normal(columns * d, 2, Precision::F32));
+    let (a, b) = (normalized(&a), normalized(&b));
+    let s = |i: usize, j: usize| -> f32 {
+        a[i * d..][..d].iter().zip(&b[j * d..]).map(|(a, b)| a * b).sum::<f32>() / temperature
+    };
+    let lse: Vec<f32> = (0..n).map(|i| (0..columns).map(|j| s(i, j).exp()).sum::<f32>().ln()).collect();
+    let column_lse: Vec<f32> = normal(columns, 3, Precision::F32);
+    let (over_rows, warps) = ([n.div_ceil(4), 1, 1], [128, 1, 1]);
+    let mut bench = Bench::new();
+    let [at_a, at_b, at_lse, at_column_lse] =
+        [&a, &b, &lse, &column_lse].map(|x| bench.put(&bytes(x, Precision::F32)));
+    let [part, d_unit, best, index] = [n, n * d, n, n].map(|x| bench.empty(4 * x));
+    let sizes = u(&[n, columns, d]);
+    let forward = [sizes.clone(), vec![Value::F32(temperature)], places(&[at_a, at_b, part])].concat();
+    bench.run("info_nce_fwd_f32__direct", over_rows, warps, 0, forward);
+    assert_close("info_nce_fwd_f32__direct", &bench.get(part, n, Precision::F32), &lse, 2e-5);
+    for by_column in [0, 1] {
+        let mut want = vec![0.0; n * d];
+        for (i, j) in (0..n).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            let w = (s(i, j) - if by_column == 1 { column_lse[j] } else { lse[i] }).exp();
+            want[i * d..][..d].iter_mut().zip(&b[j * d..]).for_each(|(sum, b)| *sum += w * b);
+        }
+        let its = [at_lse, at_column_lse][by_column];
+        let scalars = [sizes.clone(), u(&[by_column]), vec![Value::F32(temperature)]].concat();
+        let backward = [scalars, places(&[at_a, at_b, its, d_unit])].concat();
+        bench.run("info_nce_bwd_f32__direct", over_rows, warps, 0, backward);
+        assert_close("info_nce_bwd_f32__direct", &bench.get(d_unit, n * d, Precision::F32), &want, 5e-5);
+    }
+    let found = [sizes, places(&[at_a, at_b, best, index])].concat();
+    bench.run("nearest_fwd_f32__direct", over_rows, warps, 0, found);
+    let greatest = |i: usize| (0..columns).max_by(|&j, &k| s(i, j).total_cmp(&s(i, k))).unwrap();
+    let want: Vec<_> = (0..n).map(greatest).collect();
+    let cosines: Vec<_> = want.iter().enumerate().map(|(i, &j)| s(i, j) * temperature).collect();
+    assert_close("nearest_fwd_f32__direct", &bench.get(best, n, Precision::F32), &cosines, 2e-5);
+    let index = bench.get(index, n, Precision::F32).into_iter().map(|x| x.to_bits() as usize);
+    assert_eq!(index.collect::<Vec<_>>(), want);
+}
+
 fn other_first_rungs() {
     for dtype in [Precision::F32, Precision::Bf16] {
         let suffix = if dtype == Precision::Bf16 { "bf16" } else { "f32" };
@@ -482,6 +529,7 @@ fn every_rung() {
     convolutions();
     linears();
     contrastive_losses();
+    queries_and_neighbours();
     other_first_rungs();
     large_views();
 }

@@ -6,6 +6,7 @@
 
 use rusa::device::Device;
 use rusa::graph::{Graph, Precision};
+use rusa::ops::info_nce::InfoNce;
 use rusa::ops::run::{How, run};
 use rusa::ops::sinkhorn::Sinkhorn;
 use rusa::ops::soft_cross_entropy::SoftCrossEntropy;
@@ -23,7 +24,7 @@ const PROBES: usize = 40;
 fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
     match (how.precision, op, tensor) {
         // Copies.
-        (_, "gather", _) => 0.0,
+        (_, "gather" | "nearest", _) => 0.0,
         (Precision::F32, _, gradient) if gradient.starts_with("d_") => 5e-5,
         (Precision::F32, ..) => 2e-5,
         // Unit rows are rounded to bf16 too, weights of the backward pass as well.
@@ -335,6 +336,65 @@ fn an_index_beyond_the_table_gives_nan() {
     }
 }
 
+#[test]
+fn the_first_of_equal_neighbours_wins_and_nan_stays_nan() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let nearest = |z: &[f32], support: &[f32]| {
+            let rows = |x: &[f32]| HostTensor::f32([x.len() / 2, 2], x.to_vec());
+            let inputs = BTreeMap::from([("z".to_string(), rows(z)), ("support".to_string(), rows(support))]);
+            let how = How { device, ..How::default() };
+            run("nearest", &serde_json::Value::Null, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec()
+        };
+        // Lengths are powers of two, so that equal directions have equal cosines.
+        let support = [0.0, 1.0, 2.0, 0.0, 8.0, 0.0, 0.0, -4.0, 1.0, 0.0];
+        let y = nearest(&[3.0, 0.0, f32::NAN, 1.0, 0.0, -1.0, 0.0, 0.0], &support);
+        assert_eq!(y[..2], [2.0, 0.0], "{device}");
+        assert!(y[2].is_nan() && y[3].is_nan(), "{device}");
+        assert_eq!(y[4..], [0.0, -4.0, 0.0, 1.0], "{device}");
+        assert!(nearest(&[1.0, 0.0], &[1.0, 0.0, 0.0, f32::NAN]).iter().all(|y| y.is_nan()), "{device}");
+    }
+}
+
+/// A gradient is made for whichever side wants one, and is the same whether or not the other wants one too.
+#[test]
+fn either_side_of_info_nce_may_be_a_constant() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let mut rng = Philox::new(16, Purpose::Test, 0, 0);
+        let mut rows = |n: usize| -> Vec<f32> { (0..n * 6).map(|_| rng.normal()).collect() };
+        let values = [rows(5), rows(5), rows(9)];
+        for with_queue in [false, true] {
+            let gradients = |trained: [bool; 2]| {
+                let mut graph = Graph::new();
+                let mut ids: Vec<_> = ["q", "k"]
+                    .into_iter()
+                    .zip(trained)
+                    .map(|(name, trained)| {
+                        let id = graph.differentiable_input(name, TensorType::f32([5, 6])).unwrap();
+                        if trained { id } else { graph.stop_gradient(id) }
+                    })
+                    .collect();
+                if with_queue {
+                    ids.push(graph.input("queue", TensorType::f32([9, 6])).unwrap());
+                }
+                let loss = graph.apply1(InfoNce::default(), &ids).unwrap();
+                let upstream = graph.input("upstream", TensorType::f32([1])).unwrap();
+                let found = graph.differentiate(&[(loss, upstream)]).unwrap();
+                let gradients: Vec<_> = ids[..2].iter().map(|id| found.get(*id)).collect();
+                gradients.iter().flatten().for_each(|id| graph.keep(*id));
+                let mut program = device.program_apart(graph).unwrap();
+                ids.iter().zip(&values).for_each(|(id, values)| program.write_f32(*id, values).unwrap());
+                program.write_f32(upstream, &[1.0]).unwrap();
+                program.run_all().unwrap();
+                gradients.iter().map(|id| id.map(|id| program.read_f32(id).unwrap())).collect::<Vec<_>>()
+            };
+            let both = gradients([true, true]);
+            assert!(both.iter().all(Option::is_some));
+            assert_eq!(gradients([true, false]), [both[0].clone(), None], "{device}");
+            assert_eq!(gradients([false, true]), [None, both[1].clone()], "{device}");
+        }
+    }
+}
+
 /// SwAV's loss takes its targets from the very scores that it moves.
 #[test]
 fn codes_made_from_the_logits_are_constants() {
@@ -415,6 +475,18 @@ fn bad_input_is_an_error_that_names_the_op() {
     fails("sinkhorn", serde_json::json!({}), &pair, "`queue_scores` must be f32[5, 3]");
     fails("sinkhorn", serde_json::json!({"epsilon": 0}), &pair[..1], "epsilon");
     fails("sinkhorn", serde_json::json!({"iterations": 0}), &pair[..1], "iterations");
+    let pair = [("q", x(&[4, 3])), ("k", x(&[4, 3])), ("queue", x(&[5, 2]))];
+    fails("info_nce", serde_json::json!({}), &pair, "`queue` must be f32[5, 3]");
+    fails("info_nce", serde_json::json!({"temperature": 0}), &pair[..2], "temperature");
+    fails("info_nce", serde_json::json!({"temperature": -1}), &pair[..2], "temperature");
+    fails(
+        "info_nce",
+        serde_json::json!({}),
+        &[("q", x(&[4, 3])), ("k", x(&[3, 3]))],
+        "`k` must be f32[4, 3]",
+    );
+    fails("info_nce", serde_json::json!({}), &[("q", x(&[1, 3])), ("k", x(&[1, 3]))], "no negatives");
+    fails("nearest", serde_json::json!({}), &[("z", x(&[4, 3])), ("support", x(&[4, 2]))], "f32[4, 3]");
     let pair = [("x", x(&[4, 3])), ("index", HostTensor::i64([2, 1], vec![0; 2]))];
     fails("gather", serde_json::json!({}), &pair, "index");
 }

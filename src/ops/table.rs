@@ -20,6 +20,7 @@ pub const OPS: &[OpSpec] = &[
     super::add::SPEC,
     super::l2_normalize::SPEC,
     super::nt_xent::SPEC,
+    super::info_nce::SPEC,
     super::cosine_loss::SPEC,
     super::softmax_cross_entropy::SPEC,
     super::soft_cross_entropy::SPEC,
@@ -27,6 +28,7 @@ pub const OPS: &[OpSpec] = &[
     super::column_mean::SPEC,
     super::sinkhorn::SPEC,
     super::gather::SPEC,
+    super::nearest::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.

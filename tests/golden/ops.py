@@ -110,6 +110,21 @@ def sinkhorn(t, p):
     return {"assignments": (codes * samples).T[-len(t["scores"]) :]}
 
 
+def info_nce(t, p):
+    """MoCo's with a queue: the positive is class 0. Without, row n's class is n."""
+    q, k = F.normalize(t["q"], dim=1), F.normalize(t["k"], dim=1)
+    if "queue" in t:
+        others = q @ F.normalize(t["queue"], dim=1).T
+        logits, labels = torch.cat([(q * k).sum(1, keepdim=True), others], 1), torch.zeros(len(q), dtype=torch.long)
+    else:
+        logits, labels = q @ k.T, torch.arange(len(q))
+    return {"loss": F.cross_entropy(logits / p["temperature"], labels).reshape(1)}
+
+
+def nearest(t, p):
+    return {"y": t["support"][(F.normalize(t["z"], dim=1) @ F.normalize(t["support"], dim=1).T).argmax(1)]}
+
+
 def gather(t, p):
     return {"y": t["x"][t["index"]]}
 
@@ -120,6 +135,8 @@ CONSTANTS = {
     "softmax": {"center"},
     "sinkhorn": {"scores", "queue_scores"},
     "gather": {"x"},
+    "info_nce": {"queue"},
+    "nearest": {"z", "support"},
 }
 
 
@@ -371,6 +388,29 @@ def gather_case(name, m, d, n):
 
 gather_case("rows", 9, 4, 20)
 gather_case("batch_1", 3, 7, 1)
+
+
+def query_case(name, n, d, temperature, queue=0, scale=1.0):
+    def make(normal):
+        image = normal(n, d)
+        views = [(image + np.float32(0.5) * normal(n, d)) * np.float32(scale) for _ in range(2)]
+        return {"q": views[0], "k": views[1]} | ({"queue": normal(queue, d)} if queue else {})
+
+    # The loss is the difference of a log-sum-exp and a logit, both up to 1 / temperature.
+    case(info_nce, name, {"temperature": temperature}, make, {"loss": 1})
+
+
+query_case("queue", 5, 16, 0.2, queue=33)
+query_case("queue_moco", 9, 12, 0.07, queue=301)
+query_case("queue_batch_1", 1, 7, 0.2, queue=4)
+query_case("queue_large_rows", 4, 9, 0.1, queue=10, scale=1e4)
+query_case("batch", 8, 8, 0.2)
+query_case("batch_odd", 37, 13, 0.2)
+query_case("batch_two_rows", 2, 5, 1.0)
+query_case("batch_many", 150, 12, 0.1)
+
+for name, n, k, d in [("small", 5, 7, 8), ("many", 40, 300, 12), ("batch_1", 1, 9, 5)]:
+    case(nearest, name, {}, lambda normal, n=n, k=k, d=d: {"z": normal(n, d), "support": normal(k, d)})
 
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
