@@ -23,6 +23,7 @@ pub mod nearest;
 pub mod nt_xent;
 pub mod relu;
 pub mod run;
+mod similarities;
 pub mod sinkhorn;
 pub mod soft_cross_entropy;
 pub mod softmax;

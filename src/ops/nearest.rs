@@ -1,8 +1,9 @@
 //! nearest: y\[n\] = support\[j\], the row of greatest cosine with z\[n\]: NNCLR's positives (Dwibedi et al., ICCV 2021,
 //! eq. 2). Of equal cosines the lowest j's. A row of z that holds NaN gives NaN, and one of the support makes every row NaN.
 
-use super::info_nce::{COLS, ROWS, Unit, gpu_tiles, normalize_rows, similarities};
+use super::info_nce::{Unit, gpu_tiles};
 use super::l2_normalize::normalized;
+use super::similarities::{self, COLS, ROWS, normalize_rows, similarities};
 use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
@@ -44,8 +45,7 @@ impl Op for Nearest {
 
     /// Unit rows of z and support, then a tile for each block of rows.
     fn scratch(&self, inputs: &[TensorType]) -> usize {
-        let tiles = inputs[0].shape[0].div_ceil(ROWS) * ROWS * COLS;
-        inputs[0].elements() + inputs[1].elements() + tiles
+        inputs[0].elements() + inputs[1].elements() + similarities::scratch(inputs[0].shape[0])
     }
 
     fn cpu(&self, args: &Args) {

@@ -1,7 +1,7 @@
 //! info_nce's kernels: rows to unit length, tiles of similarities folded, made again for backward. `kernels/info_nce.cu`.
 
 use super::super::{softmax_cross_entropy, splits};
-use super::{InfoNceBackward, Of};
+use super::backward::{InfoNceBackward, Of};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::kernel;
 use crate::tensor::{DType, TensorType};

@@ -1,11 +1,12 @@
 //! Tiles of the similarities of two sets of unit rows, on the CPU.
 
-use super::super::l2_normalize::norm;
-use super::EPS;
+use super::l2_normalize::norm;
 use crate::linalg::{Mat, gemm};
 use crate::simd;
 use rayon::prelude::*;
 
+/// Shorter rows count as this long.
+pub const EPS: f32 = 1e-12;
 /// Rows of a tile, each the work of one task.
 pub const ROWS: usize = 32;
 /// Columns of a tile.
