@@ -1,6 +1,7 @@
 //! Images to features: an encoder in evaluation mode, run over a split.
 
-use super::Features;
+use super::layer::pool_to_grid;
+use super::{Features, Layer};
 use crate::augment::Policy;
 use crate::data::{Image, Split};
 use crate::device::{Device, Program};
@@ -16,28 +17,24 @@ use std::collections::BTreeMap;
 /// Images a run of the encoder takes.
 const BATCH: usize = 128;
 
-/// What to read off the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The encoder's output after global average pooling.
-    Features,
-    /// conv1, res2, res3, res4 or res5, average-pooled.
-    Named(String),
-}
-
 /// An encoder ready to embed images.
 pub struct Embedder {
     program: Box<dyn Program>,
     images: TensorId,
-    /// Features first; then the embeddings, where there is a projector.
-    outputs: Vec<TensorId>,
+    outputs: Vec<Output>,
     transform: Augment,
     channels: usize,
 }
 
+/// A tensor to read, and the side of the grid it is pooled to; 0 where it is \[N,D\] already.
+struct Output {
+    tensor: TensorId,
+    grid: usize,
+}
+
 impl Embedder {
-    /// An encoder, and on request its projector, with weights to come. Images are resized and cropped to `size` and
-    /// normalised as `policy` says.
+    /// An encoder that gives one layer and, if there is a projector, that one's output behind it; weights to come.
+    /// Images are resized and cropped to `size` and normalised as `policy` says.
     pub fn new(
         encoder: &Encoder,
         projector: Option<&Projector>,
@@ -47,28 +44,40 @@ impl Embedder {
         channels: usize,
         device: Device,
     ) -> Result<Self> {
+        let layers: Vec<Layer> =
+            [layer.clone()].into_iter().chain(projector.map(|p| Layer::of_projector(p.layers.saturating_sub(1)))).collect();
+        Self::of_layers(encoder, projector, &layers, policy, size, channels, device)
+    }
+
+    /// An encoder, with its projector where layers of that are asked for, that gives several layers in one pass.
+    ///
+    /// Spatial layers are pooled on the host: reading them costs a GPU's bus, but only in evaluation.
+    pub fn of_layers(
+        encoder: &Encoder,
+        projector: Option<&Projector>,
+        layers: &[Layer],
+        policy: &Policy,
+        size: usize,
+        channels: usize,
+        device: Device,
+    ) -> Result<Self> {
         policy.check(size, channels)?;
         let mut graph = Graph::new();
         let images = graph.input("images", TensorType::f32([BATCH, size, size, channels]))?;
         let encoded = encoder.record(&mut graph, images, Mode::Eval)?;
-        let features = match layer {
-            Layer::Features => encoded.features,
-            Layer::Named(name) => {
-                let found = encoded.layers.iter().find(|(n, _)| n == name).ok_or_else(|| {
-                    let names: Vec<_> = encoded.layers.iter().map(|(n, _)| *n).collect();
-                    Error::config(
-                        "layer",
-                        format!("there is no layer `{name}`; there are {}", names.join(", ")),
-                    )
-                })?;
-                graph.apply1(GlobalAvgPool, &[found.1])?
-            }
+        let head = match projector {
+            Some(projector) => projector.record_layers(&mut graph, encoded.features, Mode::Eval)?,
+            None => Vec::new(),
         };
-        let mut outputs = vec![features];
-        if let Some(projector) = projector {
-            outputs.push(projector.record(&mut graph, encoded.features, Mode::Eval)?);
+        let mut outputs = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let (mut tensor, mut grid) = layer.find(&encoded, &head, |t| graph.ty(t).shape.to_vec())?;
+            if grid == 1 {
+                (tensor, grid) = (graph.apply1(GlobalAvgPool, &[tensor])?, 0);
+            }
+            graph.keep(tensor);
+            outputs.push(Output { tensor, grid });
         }
-        outputs.iter().for_each(|&t| graph.keep(t));
         let program = device.program(graph)?;
         Ok(Self { program, images, outputs, transform: policy.op(size), channels })
     }
@@ -88,11 +97,14 @@ impl Embedder {
         self.program.initialize(seed)
     }
 
-    /// The features of every image of a split, in its order.
+    /// The first layer asked for, of every image of a split, in its order.
     pub fn embed(&mut self, split: &Split) -> Result<Features> {
-        let mut all =
-            self.embed_views(split, split.len(), &|image, _| ViewParams::eval(image.height, image.width))?;
-        Ok(all.swap_remove(0))
+        Ok(self.embed_layers(split)?.swap_remove(0))
+    }
+
+    /// Every layer asked for, of every image of a split.
+    pub fn embed_layers(&mut self, split: &Split) -> Result<Vec<Features>> {
+        self.embed_views(split, split.len(), &|image, _| ViewParams::eval(image.height, image.width))
     }
 
     /// The outputs of the first `count` images of a split, each seen through the view that `view` draws for it.
@@ -124,14 +136,25 @@ impl Embedder {
             labels.extend(batch?);
             self.program.write_f32(self.images, &views)?;
             self.program.run_all()?;
-            for (values, &output) in values.iter_mut().zip(&self.outputs) {
-                let batch = self.program.read_f32(output)?;
-                values.extend_from_slice(&batch[..batch.len() / BATCH * n]);
+            for (values, output) in values.iter_mut().zip(&self.outputs) {
+                let batch = self.program.read_f32(output.tensor)?;
+                let rows = &batch[..batch.len() / BATCH * n];
+                if output.grid > 0 {
+                    let shape = &self.program.graph().ty(output.tensor).shape;
+                    values.extend(pool_to_grid(rows, [shape[1], shape[2], shape[3]], output.grid));
+                } else {
+                    values.extend_from_slice(rows);
+                }
             }
         }
-        let d = |t: TensorId| self.program.graph().ty(t).shape[1];
         let outputs = self.outputs.iter().zip(values);
-        outputs.map(|(&t, values)| Features::new(values, d(t), labels.clone())).collect()
+        outputs.map(|(output, values)| Features::new(values, self.width(output), labels.clone())).collect()
+    }
+
+    /// Features a row of an output has.
+    fn width(&self, output: &Output) -> usize {
+        let shape = &self.program.graph().ty(output.tensor).shape;
+        if output.grid > 0 { output.grid * output.grid * shape[3] } else { shape[1] }
     }
 }
 

@@ -55,9 +55,18 @@ pub struct LinearProbe {
 /// Errors: no rows, different widths, values not finite, options out of range.
 pub fn linear_probe(train: &Features, test: &Features, options: &LinearOptions) -> Result<LinearProbe> {
     Features::check_pair(train, test, "linear probe")?;
+    linear_probe_in(train, test, &Standardizer::fit(&train.data, train.d), options)
+}
+
+/// [`linear_probe`] on features checked already, brought to scale by `standard`, which may have seen more rows.
+pub(super) fn linear_probe_in(
+    train: &Features,
+    test: &Features,
+    standard: &Standardizer,
+    options: &LinearOptions,
+) -> Result<LinearProbe> {
     let strengths = checked(options)?;
     let classes = classes_of(&train.labels);
-    let standard = Standardizer::fit(&train.data, train.d);
 
     // Shuffled once; the rows held out are the last.
     let mut order: Vec<usize> = (0..train.n).collect();

@@ -9,12 +9,14 @@ mod collapse;
 mod collect;
 mod curves;
 mod html;
+mod lines;
 mod map;
 mod overview;
 mod picture;
 mod pictures;
 
 pub use collect::{collect, read_metrics};
+pub use lines::{Lines, Point, Series, lines};
 
 use html::escape;
 use serde_json::Value;
