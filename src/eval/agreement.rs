@@ -19,7 +19,8 @@ pub struct Agreement {
 /// Errors: no samples, or two counts of them.
 pub fn agreement(classes: &[usize], clusters: &[usize]) -> Result<Agreement> {
     if classes.is_empty() || classes.len() != clusters.len() {
-        let what = format!("{} classes and {} clusters; needs one of each a sample", classes.len(), clusters.len());
+        let what =
+            format!("{} classes and {} clusters; needs one of each a sample", classes.len(), clusters.len());
         return Err(Error::op("agreement", what));
     }
     let (k, m) = (classes.iter().max().map_or(0, |c| c + 1), clusters.iter().max().map_or(0, |c| c + 1));
@@ -30,7 +31,9 @@ pub fn agreement(classes: &[usize], clusters: &[usize]) -> Result<Agreement> {
     let columns: Vec<f64> = (0..m).map(|u| table.iter().map(|row| row[u]).sum()).collect();
     let size = k.max(m);
     let cost: Vec<Vec<f64>> = (0..size)
-        .map(|c| (0..size).map(|u| table.get(c).and_then(|row| row.get(u)).map_or(0.0, |count| -count)).collect())
+        .map(|c| {
+            (0..size).map(|u| table.get(c).and_then(|row| row.get(u)).map_or(0.0, |count| -count)).collect()
+        })
         .collect();
     let matched: f64 = assignment(&cost).iter().enumerate().map(|(c, &u)| -cost[c][u]).sum();
     Ok(Agreement {
@@ -41,7 +44,8 @@ pub fn agreement(classes: &[usize], clusters: &[usize]) -> Result<Agreement> {
 }
 
 fn mutual_information(table: &[Vec<f64>], rows: &[f64], columns: &[f64], n: f64) -> f64 {
-    let entropy = |sums: &[f64]| -sums.iter().filter(|&&s| s > 0.0).map(|s| s / n * (s / n).ln()).sum::<f64>();
+    let entropy =
+        |sums: &[f64]| -sums.iter().filter(|&&s| s > 0.0).map(|s| s / n * (s / n).ln()).sum::<f64>();
     let mean = (entropy(rows) + entropy(columns)) / 2.0;
     // One class and one cluster agree, though there is nothing to know.
     if mean == 0.0 {
@@ -76,7 +80,8 @@ pub(super) fn assignment(cost: &[Vec<f64>]) -> Vec<usize> {
     for row in 1..=n {
         row_of[0] = row;
         let mut column = 0;
-        let (mut least, mut from, mut seen) = (vec![f64::INFINITY; n + 1], vec![0; n + 1], vec![false; n + 1]);
+        let (mut least, mut from, mut seen) =
+            (vec![f64::INFINITY; n + 1], vec![0; n + 1], vec![false; n + 1]);
         while row_of[column] != 0 {
             seen[column] = true;
             let at = row_of[column];
@@ -120,8 +125,16 @@ mod tests {
     fn equals_scikit_learn() {
         let classes: Vec<usize> = (0..97).map(|i| i * i % 7).collect();
         let cases: [(&[usize], Vec<usize>, [f64; 3]); 3] = [
-            (&classes, (0..97).map(|i| i * 5 % 11 % 4).collect(), [0.008_919_547_647_658, -0.023_805_731_005_697, 28.0 / 97.0]),
-            (&classes, classes.iter().enumerate().map(|(i, c)| if i % 5 == 0 { i % 9 } else { c + 2 }).collect(), [0.596_491_306_774_280, 0.626_207_366_899_371, 77.0 / 97.0]),
+            (
+                &classes,
+                (0..97).map(|i| i * 5 % 11 % 4).collect(),
+                [0.008_919_547_647_658, -0.023_805_731_005_697, 28.0 / 97.0],
+            ),
+            (
+                &classes,
+                classes.iter().enumerate().map(|(i, c)| if i % 5 == 0 { i % 9 } else { c + 2 }).collect(),
+                [0.596_491_306_774_280, 0.626_207_366_899_371, 77.0 / 97.0],
+            ),
             (&[0, 0, 1, 1, 2, 2], vec![1, 1, 0, 0, 0, 2], [0.739_667_376_800_759, 4.0 / 9.0, 5.0 / 6.0]),
         ];
         for (classes, clusters, [nmi, ari, accuracy]) in cases {

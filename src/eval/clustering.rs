@@ -97,7 +97,8 @@ fn spread_centres(rows: &[f32], d: usize, k: usize, rng: &mut Philox) -> Vec<f32
         let row = drawn.or_else(|| distances.iter().rposition(|&x| x > 0.0)).unwrap_or(0);
         let centre = &rows[row * d..][..d];
         distances.par_iter_mut().zip(rows.par_chunks(d)).for_each(|(distance, row)| {
-            *distance = distance_squared(row, centre).min(if centres.is_empty() { f64::INFINITY } else { *distance });
+            *distance =
+                distance_squared(row, centre).min(if centres.is_empty() { f64::INFINITY } else { *distance });
         });
         centres.extend_from_slice(centre);
     }
@@ -133,7 +134,8 @@ fn means(rows: &[f32], d: usize, k: usize, found: &mut [(usize, f64)]) -> Vec<f3
     found.iter().for_each(|f| counts[f.0] += 1);
     for empty in 0..k {
         if counts[empty] == 0 {
-            let farthest = (0..found.len()).fold(0, |far, row| if found[row].1 > found[far].1 { row } else { far });
+            let farthest =
+                (0..found.len()).fold(0, |far, row| if found[row].1 > found[far].1 { row } else { far });
             counts[found[farthest].0] -= 1;
             counts[empty] = 1;
             found[farthest] = (empty, 0.0);
@@ -186,7 +188,8 @@ mod tests {
     fn without_structure_nothing_agrees() {
         let mut rng = Philox::new(1, Purpose::Test, 0, 0);
         let data = (0..3000 * 8).map(|_| rng.normal()).collect();
-        let got = clustering(&Features::new(data, 8, (0..3000).map(|i| i % 5).collect()).unwrap(), 0, 3, 2).unwrap();
+        let got = clustering(&Features::new(data, 8, (0..3000).map(|i| i % 5).collect()).unwrap(), 0, 3, 2)
+            .unwrap();
         assert!(got.nmi.mean < 0.02 && got.ari.mean.abs() < 0.01, "{got:?}");
         assert!(got.accuracy.mean > 0.2 && got.accuracy.mean < 0.28, "{got:?}");
     }

@@ -44,8 +44,10 @@ impl Embedder {
         channels: usize,
         device: Device,
     ) -> Result<Self> {
-        let layers: Vec<Layer> =
-            [layer.clone()].into_iter().chain(projector.map(|p| Layer::of_projector(p.layers.saturating_sub(1)))).collect();
+        let layers: Vec<Layer> = [layer.clone()]
+            .into_iter()
+            .chain(projector.map(|p| Layer::of_projector(p.layers.saturating_sub(1))))
+            .collect();
         Self::of_layers(encoder, projector, &layers, policy, size, channels, device)
     }
 

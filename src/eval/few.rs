@@ -70,9 +70,7 @@ mod tests {
         let mut rng = Philox::new(seed, Purpose::Test, 0, 4);
         let labels: Vec<i64> = (0..n).map(|i| [5, -2, 9][i % 3]).collect();
         let centres = [[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0]];
-        let data = (0..n * 4)
-            .map(|i| centres[i / 4 % 3].get(i % 4).unwrap_or(&0.0) + rng.normal())
-            .collect();
+        let data = (0..n * 4).map(|i| centres[i / 4 % 3].get(i % 4).unwrap_or(&0.0) + rng.normal()).collect();
         Features::new(data, 4, labels).unwrap()
     }
 

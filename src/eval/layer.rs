@@ -1,7 +1,7 @@
 //! Which activations of a network to look at, and how a spatial one becomes a row of features.
 
-use crate::nn::{Encoded, Projector};
 use crate::graph::TensorId;
+use crate::nn::{Encoded, Projector};
 use crate::{Error, Result};
 use rayon::prelude::*;
 
@@ -60,7 +60,8 @@ impl Layer {
         }
         if let Some(&(_, tensor)) = encoded.layers.iter().find(|(n, _)| *n == name) {
             let shape = shape(tensor);
-            let grid = if matches!(self, Self::Grid(_)) { grid_side(shape[1], shape[2], shape[3]) } else { 1 };
+            let grid =
+                if matches!(self, Self::Grid(_)) { grid_side(shape[1], shape[2], shape[3]) } else { 1 };
             return Ok((tensor, grid));
         }
         if let Some(at) = (0..head.len()).find(|&i| projector_layer(i) == name) {
@@ -74,7 +75,10 @@ impl Layer {
         } else {
             ""
         };
-        Err(Error::config("layer", format!("there is no layer `{name}`; there are {}{hint}", names.join(", "))))
+        Err(Error::config(
+            "layer",
+            format!("there is no layer `{name}`; there are {}{hint}", names.join(", ")),
+        ))
     }
 }
 
@@ -95,13 +99,14 @@ pub(super) fn pool_to_grid(x: &[f32], [h, w, c]: [usize; 3], g: usize) -> Vec<f3
     out.par_chunks_mut(g * g * c).zip(x.par_chunks(h * w * c)).for_each(|(out, image)| {
         for (cell, out) in out.chunks_exact_mut(c).enumerate() {
             let (rows, columns) = (range(cell / g, h), range(cell % g, w));
-            let scale = 1.0 / (rows.len() * columns.len()) as f32;
+            let pixels = (rows.len() * columns.len()) as f32;
             for row in rows {
-                for pixel in image[(row * w + columns.start) * c..(row * w + columns.end) * c].chunks_exact(c) {
+                for pixel in image[(row * w + columns.start) * c..(row * w + columns.end) * c].chunks_exact(c)
+                {
                     out.iter_mut().zip(pixel).for_each(|(o, x)| *o += x);
                 }
             }
-            out.iter_mut().for_each(|o| *o *= scale);
+            out.iter_mut().for_each(|o| *o /= pixels);
         }
     });
     out

@@ -44,7 +44,7 @@ pub use layer::{GRID_FEATURES, Layer, SPATIAL_LAYERS};
 pub use linear::{LinearOptions, LinearProbe, linear_probe};
 pub use map::{MAP_MAX_POINTS, map2d};
 pub use neighbours::{Neighbour, neighbours};
-pub use protocol::{Scores, judge};
+pub use protocol::{LayerScore, Scores, judge, judge_layer, linear_over_seeds};
 pub use retrieval::{Recall, Retrieval, retrieval};
 pub use seeds::Spread;
 pub use spectrum::{effective_rank, singular_values};

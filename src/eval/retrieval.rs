@@ -51,9 +51,8 @@ pub fn retrieval(features: &Features) -> Result<Retrieval> {
             let q = queries.len() / d;
             let mut similarities = vec![0.0; q * n];
             gemm(&mut similarities, n, Mat::new(queries, q, d), Mat::new(&unit, n, d).t(), 1.0, false, false);
-            let of_query = |i: usize| {
-                rank(&similarities[i * n..][..n], block * QUERY_BLOCK + i, &features.labels)
-            };
+            let of_query =
+                |i: usize| rank(&similarities[i * n..][..n], block * QUERY_BLOCK + i, &features.labels);
             (0..q).filter_map(of_query).collect::<Vec<_>>()
         })
         .collect();
@@ -134,7 +133,9 @@ mod tests {
         let chance = retrieval(&noise).unwrap();
         assert!((chance.mean_average_precision - 0.25).abs() < 0.02, "{chance:?}");
         let (low, high) = chance.map_interval;
-        assert!(low < chance.mean_average_precision && chance.mean_average_precision < high && high - low < 0.02);
+        assert!(
+            low < chance.mean_average_precision && chance.mean_average_precision < high && high - low < 0.02
+        );
     }
 
     #[test]

@@ -169,7 +169,12 @@ fn head(figure: &Lines) -> String {
         // About the width of the text, whatever the font.
         at += 36.0 + 7.4 * series.name.chars().count() as f64 + 22.0;
     }
-    let _ = write!(out, "<text class=\"axis\" x=\"{LEFT}\" y=\"{}\">{}</text>", px(TOP - 8.0), escape(figure.y_name));
+    let _ = write!(
+        out,
+        "<text class=\"axis\" x=\"{LEFT}\" y=\"{}\">{}</text>",
+        px(TOP - 8.0),
+        escape(figure.y_name)
+    );
     out
 }
 
