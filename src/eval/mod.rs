@@ -28,7 +28,9 @@ mod map;
 mod neighbours;
 mod protocol;
 mod retrieval;
+mod row_space;
 mod seeds;
+mod softmax;
 mod spectrum;
 mod verdict;
 

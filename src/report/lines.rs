@@ -11,6 +11,8 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 86.0;
 const BOTTOM: f64 = 64.0;
+/// About the width of a character.
+const CHARACTER: f64 = 7.4;
 
 /// Colours of lines in their order on light and on dark ground: told apart without red and green.
 const COLOURS: [(&str, &str); 6] = [
@@ -77,9 +79,18 @@ pub fn lines(figure: &Lines) -> String {
             100.0 * tick
         );
     }
+    let mut at: Vec<f64> = figure.x_ticks.iter().map(|t| x(t.0)).filter(|at| at.is_finite()).collect();
+    at.sort_by(f64::total_cmp);
+    let step = at.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let longest = figure.x_ticks.iter().map(|t| t.1.chars().count()).max().unwrap_or(0);
+    // About the width of the text, whatever the font: names that would touch are slanted.
+    let slanted = CHARACTER * longest as f64 + 4.0 > step;
     for (at, name) in figure.x_ticks.iter().filter(|t| t.0.is_finite()) {
         let (at, under) = (px(x(*at)), px(HEIGHT - BOTTOM + 20.0));
-        let _ = write!(out, "<text class=\"mid\" x=\"{at}\" y=\"{under}\">{}</text>", escape(name));
+        let turn = if slanted { format!(" transform=\"rotate(-25 {at} {under})\"") } else { String::new() };
+        let anchor = if slanted { "end" } else { "mid" };
+        let _ =
+            write!(out, "<text class=\"{anchor}\" x=\"{at}\" y=\"{under}\"{turn}>{}</text>", escape(name));
     }
     let _ = write!(
         out,
@@ -166,8 +177,7 @@ fn head(figure: &Lines) -> String {
             px(at + 36.0),
             escape(&series.name)
         );
-        // About the width of the text, whatever the font.
-        at += 36.0 + 7.4 * series.name.chars().count() as f64 + 22.0;
+        at += 36.0 + CHARACTER * series.name.chars().count() as f64 + 22.0;
     }
     let _ = write!(
         out,
@@ -197,6 +207,13 @@ mod tests {
         assert!(svg.contains(">40\u{202f}%<") && svg.contains(">100\u{202f}%<") && !svg.contains(">110"));
         assert!(svg.contains("90.00 % [80.00, 100.00]"));
         assert!(svg.contains(">conv1<") && svg.contains("tr&lt;ained") && svg.contains("T &amp; t"));
+    }
+
+    #[test]
+    fn long_names_are_slanted() {
+        let names = |n: usize| (0..n).map(|i| (i as f64, format!("projector.{i}"))).collect();
+        assert!(!lines(&Lines { x_ticks: names(6), ..figure(vec![]) }).contains("rotate"));
+        assert_eq!(lines(&Lines { x_ticks: names(12), ..figure(vec![]) }).matches("rotate(-25 ").count(), 12);
     }
 
     #[test]
