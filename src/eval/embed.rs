@@ -179,3 +179,48 @@ pub fn raw_pixels(split: &Split, policy: &Policy, size: usize, channels: usize) 
         .collect();
     Features::new(values, len, labels?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{self, Options};
+
+    const IMAGES: usize = 9;
+
+    #[test]
+    fn several_layers_in_one_pass_are_each_alone() {
+        let data = data::open("embedded", &Options::default()).unwrap();
+        let encoder = Encoder { width: 2, ..Encoder::new("resnet10", 16) };
+        let projector = Projector { layers: 3, hidden: 12, out: 5, batch_norm: true, ..Default::default() };
+        let policy = Policy::default();
+        let read = |mut embedder: Embedder| {
+            embedder.initialize(3).unwrap();
+            let view = |image: &Image, _: usize| ViewParams::eval(image.height, image.width);
+            embedder.embed_views(&data.test, IMAGES, &view).unwrap()
+        };
+        let several = |layers: &[Layer]| {
+            Embedder::of_layers(&encoder, Some(&projector), layers, &policy, 16, 1, Device::Cpu)
+        };
+        let layers = Layer::all(Some(&projector));
+        let all = read(several(&layers).unwrap());
+        let widths: Vec<usize> = all.iter().map(|f| f.d).collect();
+        assert_eq!(widths, [512, 512, 256, 128, 64, 16, 12, 12, 5]);
+        for (layer, found) in layers.iter().zip(&all) {
+            // A grid of equal cells has the mean of the whole; the rest is as it would be alone.
+            let alone = read(several(&[Layer::Named(layer.name().into())]).unwrap()).swap_remove(0);
+            assert_eq!((found.n, &found.labels), (IMAGES, &alone.labels));
+            for i in 0..IMAGES {
+                let cells = found.d / alone.d;
+                for (c, expected) in alone.row(i).iter().enumerate() {
+                    let got = found.row(i)[c..].iter().step_by(alone.d).sum::<f32>() / cells as f32;
+                    assert!((got - expected).abs() < 1e-5, "{layer:?} row {i}: {got} {expected}");
+                }
+            }
+        }
+        // One layer and the projector's output, as pretraining is concluded.
+        let pair = Embedder::new(&encoder, Some(&projector), &Layer::Features, &policy, 16, 1, Device::Cpu);
+        assert_eq!(read(pair.unwrap()), [all[5].clone(), all[8].clone()]);
+        let none = Embedder::of_layers(&encoder, None, &layers, &policy, 16, 1, Device::Cpu);
+        assert!(none.err().unwrap().to_string().contains("there is no layer `projector.0`"));
+    }
+}

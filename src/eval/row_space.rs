@@ -16,10 +16,10 @@ pub(super) struct RowSpace<'a> {
 }
 
 impl<'a> RowSpace<'a> {
-    /// `None` unless there are at least twice as many features as rows: only then it pays.
+    /// `None` unless there are more features than rows: only then it pays.
     pub(super) fn of(x: &'a [f32], d: usize) -> Option<Self> {
         let n = x.len() / d;
-        if 2 * n > d {
+        if n >= d {
             return None;
         }
         let rows = Mat::new(x, n, d);
