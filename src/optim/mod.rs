@@ -64,12 +64,25 @@ impl Optimizer {
     /// Records the update of every parameter that has a gradient. Returns the input \[2\] that takes the learning rate
     /// and the number of the step, from 1.
     pub fn record(&self, graph: &mut Graph, gradients: &Gradients) -> Result<TensorId> {
-        let params: Vec<_> =
-            graph.of_kind(Kind::Param).into_iter().filter_map(|p| gradients.get(p).map(|g| (p, g))).collect();
+        self.record_some(graph, gradients, "schedule", |_| true)
+    }
+
+    /// [`record`](Self::record) for the parameters whose names are `chosen`, with an input called `schedule` of their
+    /// own: groups of parameters, each with its learning rate.
+    pub fn record_some(
+        &self,
+        graph: &mut Graph,
+        gradients: &Gradients,
+        schedule: &str,
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<TensorId> {
+        let mut params = graph.of_kind(Kind::Param);
+        params.retain(|&p| chosen(&graph.info(p).name));
+        let params: Vec<_> = params.into_iter().filter_map(|p| gradients.get(p).map(|g| (p, g))).collect();
         if params.is_empty() {
             return Err(Error::Graph("no parameter has a gradient".into()));
         }
-        let schedule = graph.input("schedule", TensorType::f32([2]))?;
+        let schedule = graph.input(schedule, TensorType::f32([2]))?;
         let states = match self.name.as_str() {
             "sgd" | "lars" => vec!["momentum"],
             "adamw" => vec!["exp_avg", "exp_avg_sq"],

@@ -1,6 +1,7 @@
 //! `rusa eval`.
 
 mod few;
+mod finetune;
 mod layers;
 mod search;
 mod sources;
@@ -23,7 +24,7 @@ const SEEDS: usize = 5;
 /// Judge an encoder's features on held-out images, beside those of the same encoder untrained.
 ///
 /// Trains on the data set's training images and judges on its test split, or on a seeded hold-out where it has none.
-/// Of --knn, --linear, --layers, --few, --retrieval and --clustering any may be combined; without one it does --knn and
+/// Of --knn, --linear, --layers, --few, --finetune, --retrieval and --clustering any may be combined; without one it does --knn and
 /// --linear.
 ///
 /// Where did pretraining put what it learnt? --layers. How many labels does it save? --few. Does the feature space bring
@@ -61,7 +62,10 @@ pub struct Arguments {
     /// under the best assignment of clusters to classes.
     #[arg(long)]
     clustering: bool,
-    /// Seeds behind the intervals of --few and --clustering, 5 if not given. With --linear, how the probe fares under so
+    /// Fine-tune encoder and head on that fraction of each class's labels, beside the same from scratch; may be a list.
+    #[arg(long, value_name = "0.01,0.1,1", value_delimiter = ',')]
+    finetune: Vec<f64>,
+    /// Seeds behind the intervals of --few, --finetune and --clustering, 5 if not given (3 with --finetune). With --linear, how the probe fares under so
     /// many choices of the training images that pick its weight decay.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1000))]
     seeds: Option<u32>,
@@ -95,7 +99,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         );
     }
     let counts = arguments.few.as_deref().map(|list| few::counts(list, &data)).transpose()?;
-    let others = arguments.layers || counts.is_some() || arguments.retrieval || arguments.clustering;
+    let others = !arguments.finetune.is_empty()
+        || arguments.layers
+        || counts.is_some()
+        || arguments.retrieval
+        || arguments.clustering;
     let both = !arguments.knn && !arguments.linear && !others;
     let (knn, linear) = (both || arguments.knn, both || arguments.linear);
     let seeds = arguments.seeds.map_or(SEEDS, |k| k as usize);
@@ -122,6 +130,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         results["clustering"] = search::cluster(&sources, trained.about.seed, seeds)?;
     }
     drop(sources);
+    if !arguments.finetune.is_empty() {
+        let seeds = arguments.seeds.map_or(finetune::SEEDS, |k| k as usize);
+        results["finetune"] = finetune::run(&trained, &data, device, &arguments.finetune, seeds)?;
+    }
     if arguments.layers {
         let out = arguments.out.as_deref();
         results["layers"] = layers::run(&trained, &data, device, &probe, out)?;
