@@ -12,7 +12,7 @@
 
 mod bad;
 mod cifar;
-mod decode;
+pub(crate) mod decode;
 mod embedded;
 mod folder;
 mod idx;

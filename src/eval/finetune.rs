@@ -13,14 +13,14 @@ pub use network::Network;
 
 use super::Accuracy;
 use super::accuracy::rank_of;
+use super::start::start;
 use crate::augment::{Policy, draw, stream};
 use crate::data::Split;
-use crate::graph::Kind;
 use crate::ops::augment::ViewParams;
 use crate::optim::{Optimizer, Schedule};
 use crate::tensor::HostTensor;
 use crate::{Error, Result};
-use network::{ENCODER, EVAL_BATCH, Testing, Training};
+use network::{EVAL_BATCH, Testing, Training};
 use std::collections::BTreeMap;
 use views::{Order, Views, light};
 
@@ -97,7 +97,7 @@ impl Finetuner {
         seed: u64,
         step: &mut dyn FnMut(),
     ) -> Result<Accuracy> {
-        self.start(weights, seed)?;
+        start(&mut *self.train.program, weights, seed)?;
         let steps = self.options.steps_for(rows.len());
         let rate = |lr| {
             let optimizer = Optimizer { lr, warmup_epochs: 0.1, warmup_start: 0.0, ..Optimizer::default() };
@@ -118,25 +118,6 @@ impl Finetuner {
             step();
         }
         self.judge(test)
-    }
-
-    fn start(&mut self, weights: Option<&BTreeMap<String, HostTensor>>, seed: u64) -> Result<()> {
-        let program = &mut self.train.program;
-        program.initialize(seed)?;
-        let Some(weights) = weights else { return Ok(()) };
-        for kind in [Kind::Param, Kind::State] {
-            for t in program.graph().of_kind(kind) {
-                let info = program.graph().info(t).clone();
-                if info.name.starts_with(ENCODER) {
-                    let tensor = weights
-                        .get(&info.name)
-                        .ok_or_else(|| Error::Graph(format!("no weights for `{}`", info.name)))?;
-                    tensor.ty().expect("weights", &info.name, &info.ty)?;
-                    program.write(t, tensor.bytes())?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Accuracy on every image of a split, each seen whole.

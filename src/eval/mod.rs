@@ -16,6 +16,7 @@
 mod accuracy;
 mod agreement;
 mod clustering;
+pub mod detection;
 mod diagnostics;
 mod embed;
 mod features;
@@ -31,6 +32,7 @@ mod protocol;
 mod retrieval;
 mod seeds;
 mod spectrum;
+mod start;
 mod verdict;
 
 pub use accuracy::{Accuracy, wilson_interval};

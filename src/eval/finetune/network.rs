@@ -2,6 +2,7 @@
 
 use crate::augment::Policy;
 use crate::device::{Device, Program};
+use crate::eval::start::ENCODER;
 use crate::graph::{Graph, TensorId};
 use crate::nn::{Encoder, Mode, linear};
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -11,8 +12,6 @@ use crate::{Error, Result};
 
 /// Images a run of the finished classifier takes.
 pub const EVAL_BATCH: usize = 128;
-/// The scope of the encoder's tensors, as in a checkpoint.
-pub const ENCODER: &str = "encoder.";
 
 /// The network and its input.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::{BadFiles, Memory};
 use crate::device::Device;
+use crate::eval::start::ENCODER;
 use crate::nn::{Encoder, Stem};
 use crate::rng::{Philox, Purpose};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ fn the_head_alone_moves_where_the_encoder_has_no_rate() {
     let rows: Vec<usize> = (0..16).collect();
     let frozen = FinetuneOptions { encoder_lr: 0.0, ..options(5) };
     let mut tuner = Finetuner::new(network(&encoder, &policy), rows.len(), &frozen).unwrap();
-    tuner.start(None, 5).unwrap();
+    start(&mut *tuner.train.program, None, 5).unwrap();
     let before = tuner.train.program.state_dict().unwrap();
     tuner.run(None, (&train, &rows), &train, 5, &mut || {}).unwrap();
     let after = tuner.train.program.state_dict().unwrap();
