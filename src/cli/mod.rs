@@ -3,6 +3,7 @@
 mod augment;
 mod bench;
 mod data;
+mod detect;
 mod doctor;
 mod embed;
 mod eval;
@@ -35,6 +36,7 @@ struct Cli {
 enum Command {
     Pretrain(pretrain::Arguments),
     Eval(eval::Arguments),
+    Detect(detect::Arguments),
     Embed(embed::Arguments),
     Report(report::Arguments),
     Plan(plan::Arguments),
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pretrain(a) => pretrain::run(a),
         Command::Eval(a) => eval::run(a),
+        Command::Detect(a) => detect::run(a),
         Command::Embed(a) => embed::run(a),
         Command::Report(a) => report::run(a),
         Command::Plan(a) => plan::run(a),
