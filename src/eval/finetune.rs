@@ -6,10 +6,11 @@
 
 mod draw;
 mod network;
+mod protocol;
 mod views;
 
-pub use draw::{draw_fraction, draw_per_class};
 pub use network::Network;
+pub use protocol::{Labels, finetune};
 
 use super::Accuracy;
 use super::accuracy::rank_of;

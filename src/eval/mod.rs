@@ -42,7 +42,7 @@ pub use diagnostics::{Collapse, alignment, feature_std, uniformity};
 pub use embed::{Embedder, raw_pixels};
 pub use features::{Features, Standardizer, l2_normalize_rows};
 pub use few::{FEW_LABELS, balanced_draw, few_labels};
-pub use finetune::{FinetuneOptions, Finetuner, Network, draw_fraction, draw_per_class};
+pub use finetune::{FinetuneOptions, Finetuner, Labels, Network, finetune};
 pub use knn::{KnnOptions, knn};
 pub use layer::{GRID_FEATURES, Layer, SPATIAL_LAYERS};
 pub use linear::{LinearOptions, LinearProbe, linear_probe};

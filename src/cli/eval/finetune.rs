@@ -6,7 +6,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use rusa::data::Dataset;
 use rusa::device::Device;
-use rusa::eval::{FinetuneOptions, Finetuner, Network, Spread, draw_fraction};
+use rusa::eval::{self, FinetuneOptions, Labels, Network, Spread};
 use serde_json::{Value, json};
 
 /// Draws and starts where --seeds does not say how many: each is a training run.
@@ -27,7 +27,7 @@ pub fn run(
     fractions.dedup();
     let draws: Vec<usize> = fractions
         .iter()
-        .map(|&fraction| Ok(draw_fraction(&labels, fraction, about.seed)?.len()))
+        .map(|&fraction| Ok(Labels::Fraction(fraction).draw(&labels, about.seed)?.len()))
         .collect::<Result<_>>()?;
     let classes = labels.iter().collect::<std::collections::BTreeSet<_>>().len();
     let options = FinetuneOptions::default();
@@ -50,19 +50,14 @@ pub fn run(
     say!("{:<10}{:>8}{:>25}{:>25}", "labels", "images", "pretrained", "from scratch");
     let mut rows = Vec::new();
     for (&fraction, &images) in fractions.iter().zip(&draws) {
-        let mut finetuner = Finetuner::new(network, images, &options)?;
-        let mut runs = [Vec::new(), Vec::new()];
-        for seed in (0..seeds as u64).map(|i| about.seed.wrapping_add(i)) {
-            let images = draw_fraction(&labels, fraction, seed)?;
-            for (runs, weights) in runs.iter_mut().zip([Some(&trained.state), None]) {
-                let from = if weights.is_some() { "pretrained" } else { "from scratch" };
-                bar.set_message(format!("{} % of labels, {from}", 100.0 * fraction));
-                let accuracy =
-                    finetuner.run(weights, (&data.train, &images), &data.test, seed, &mut || bar.inc(1))?;
-                runs.push(accuracy.top1);
-            }
-        }
-        let [pretrained, scratch] = runs.map(|runs| Spread::of(runs, [0.0, 1.0]));
+        let spread = |weights, from: &str| {
+            bar.set_message(format!("{} % of labels, {from}", 100.0 * fraction));
+            let (splits, seeds) = ([&data.train, &data.test], (about.seed, seeds));
+            let labels = Labels::Fraction(fraction);
+            eval::finetune(network, weights, splits, labels, seeds, &options, &mut || bar.inc(1))
+        };
+        let pretrained = spread(Some(&trained.state), "pretrained")?;
+        let scratch = spread(None, "from scratch")?;
         let show = |s: &Spread| percent(s.mean, (s.low, s.high));
         let line = format!(
             "{:<10}{images:>8}{:>25}{:>25}",

@@ -102,3 +102,22 @@ fn steps_follow_the_labels_within_bounds() {
     let options = FinetuneOptions { batch: 64, epochs: 30, steps: [200, 600], ..FinetuneOptions::default() };
     assert_eq!([10, 640, 8000].map(|n| options.steps_for(n)), [200, 300, 600]);
 }
+
+/// Of each class exactly so many, or a share; the same seeds give the same figures.
+#[test]
+fn runs_under_seeds_are_those_of_single_runs() {
+    let (encoder, policy) = (encoder(), Policy::default());
+    let (train, test) = (halves(40, 1), halves(60, 2));
+    let net = network(&encoder, &policy);
+    let options = options(10);
+    let mut steps = 0;
+    let labels = Labels::PerClass(3);
+    let spread = finetune(net, None, [&train, &test], labels, (7, 2), &options, &mut || steps += 1).unwrap();
+    assert_eq!((steps, spread.runs.len()), (20, 2));
+    let rows = labels.draw(&train.labels(), 8).unwrap();
+    assert_eq!(rows.len(), 6);
+    let mut tuner = Finetuner::new(net, 6, &options).unwrap();
+    let second = tuner.run(None, (&train, &rows), &test, 8, &mut || {}).unwrap();
+    assert_eq!(spread.runs[1], second.top1);
+    assert_eq!(Labels::Fraction(0.25).draw(&train.labels(), 8).unwrap().len(), 10);
+}
