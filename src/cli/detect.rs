@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(32..=1024))]
     size: u32,
     /// Training runs behind the intervals.
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=1000))]
     seeds: u32,
     /// Peak learning rate of AdamW.
     #[arg(long, default_value_t = 4e-3)]
