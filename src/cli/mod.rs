@@ -2,7 +2,9 @@
 
 mod augment;
 mod bench;
+mod compare;
 mod data;
+mod diagnose;
 mod doctor;
 mod embed;
 mod eval;
@@ -36,6 +38,8 @@ enum Command {
     Pretrain(pretrain::Arguments),
     Eval(eval::Arguments),
     Embed(embed::Arguments),
+    Diagnose(diagnose::Arguments),
+    Compare(compare::Arguments),
     Report(report::Arguments),
     Plan(plan::Arguments),
     Augment(augment::Arguments),
@@ -60,6 +64,8 @@ pub fn main() -> ExitCode {
         Command::Pretrain(a) => pretrain::run(a),
         Command::Eval(a) => eval::run(a),
         Command::Embed(a) => embed::run(a),
+        Command::Diagnose(a) => diagnose::run(a),
+        Command::Compare(a) => compare::run(a),
         Command::Report(a) => report::run(a),
         Command::Plan(a) => plan::run(a),
         Command::Augment(a) => augment::run(a),

@@ -35,7 +35,11 @@ mod verdict;
 pub use accuracy::{Accuracy, wilson_interval};
 pub use agreement::{Agreement, agreement};
 pub use clustering::{Clustering, clustering};
-pub use diagnostics::{Collapse, alignment, feature_std, uniformity};
+pub use diagnostics::{
+    AGREEMENT_KS, Collapse, Curve, DeadPrototypes, Invariance, NUISANCES, NeighbourAgreement, Nuisance,
+    Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, loss_at_chance,
+    neighbour_agreement, stuck_loss, uniformity,
+};
 pub use embed::{Embedder, raw_pixels};
 pub use features::{Features, Standardizer, l2_normalize_rows};
 pub use few::{FEW_LABELS, balanced_draw, few_labels};
@@ -48,4 +52,4 @@ pub use protocol::{LayerScore, Scores, judge, judge_layer, linear_over_seeds};
 pub use retrieval::{Recall, Retrieval, retrieval};
 pub use seeds::Spread;
 pub use spectrum::{effective_rank, singular_values};
-pub use verdict::{Verdict, verdict};
+pub use verdict::{Verdict, verdict, verdicts};

@@ -61,7 +61,10 @@ fn markup(page: &str) -> String {
 }
 
 fn check(data: &ReportData) -> String {
-    let page = render(data);
+    check_page(render(data))
+}
+
+pub(super) fn check_page(page: String) -> String {
     assert_well_formed(&page);
     let text = markup(&page);
     for bad in ["NaN", "inf\"", " inf", "-inf", "undefined", "null", "http://", "https://"] {
