@@ -59,7 +59,7 @@ pub(super) fn panel(plot: &Plot, [width, height]: [f64; 2], at: Option<[f64; 2]>
     if x_high <= x_low {
         x_high = x_low + 1.0;
     }
-    let y_ticks = ticks(low, high, 4);
+    let y_ticks = if plot.log_y { decades(low, high) } else { ticks(low, high, 4) };
     let (y_low, y_high) = (y_ticks[0], y_ticks[y_ticks.len() - 1]);
     let x = |v: f64| LEFT + (v - x_low) / (x_high - x_low) * (width - LEFT - RIGHT);
     let y = |v: f64| height - BOTTOM - (v - y_low) / (y_high - y_low) * (height - TOP - BOTTOM);
@@ -108,6 +108,17 @@ pub(super) fn panel(plot: &Plot, [width, height]: [f64; 2], at: Option<[f64; 2]>
         draw(&mut out, line, points, &x, &y);
     }
     Some(out + "</svg>")
+}
+
+/// Logarithms of 1, 2 and 5 × 10ᵏ (over more than two decades: of 10ᵏ) that enclose \[low, high\]; at least two.
+fn decades(low: f64, high: f64) -> Vec<f64> {
+    let steps: &[f64] = if high - low > 2.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let marks: Vec<f64> = ((low - 1.0).floor() as i32..=(high + 1.0).ceil() as i32)
+        .flat_map(|k| steps.iter().map(move |m| m.log10() + f64::from(k)))
+        .collect();
+    let from = marks.iter().rposition(|m| *m <= low + 1e-9).unwrap_or(0);
+    let to = marks.iter().position(|m| *m >= high - 1e-9).unwrap_or(marks.len() - 1);
+    marks[from..=to.max(from + 1)].to_vec()
 }
 
 /// Finite points in the order of x, on the axis' scale.
@@ -172,6 +183,16 @@ mod tests {
         // On a log axis 0 has no place, and one point is a dot.
         plot.log_y = true;
         assert!(panel(&plot, [300.0, 200.0], Some([5.0, 6.0])).unwrap().contains("<circle"));
+    }
+
+    #[test]
+    fn log_axes_have_round_marks() {
+        let marks = |low: f64, high: f64| -> Vec<f64> {
+            decades(low.log10(), high.log10()).iter().map(|m| (10f64.powf(*m) * 1e6).round() / 1e6).collect()
+        };
+        assert_eq!(marks(0.03, 1.0), [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]);
+        assert_eq!(marks(0.0002, 0.5), [0.0001, 0.001, 0.01, 0.1, 1.0]);
+        assert_eq!(marks(1.0, 1.0), [1.0, 2.0]);
     }
 
     #[test]

@@ -152,7 +152,9 @@ fn cosines(a: &Features, b: &Features) -> (f64, f64) {
     let cosines: Vec<f64> = x
         .chunks_exact(a.d)
         .zip(y.chunks_exact(a.d))
-        .map(|(x, y)| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum())
+        .map(|(x, y)| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>())
+        // Rows are of unit length up to the rounding of f32.
+        .map(|cosine| cosine.clamp(-1.0, 1.0))
         .collect();
     let n = cosines.len() as f64;
     let mean = cosines.iter().sum::<f64>() / n;

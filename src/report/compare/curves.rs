@@ -11,6 +11,8 @@ use serde_json::Value;
 
 const SMALL: [f64; 2] = [340.0, 220.0];
 const LARGE: [f64; 2] = [760.0, 340.0];
+/// The class of the raw pixels' line.
+pub(super) const PIXELS: &str = "kp dashed";
 /// Points a loss curve is reduced to.
 const BUCKETS: usize = 120;
 
@@ -154,7 +156,7 @@ pub(super) fn few(groups: &[Group]) -> Option<String> {
             counts =
                 rows.iter().filter_map(|row| number(row, "labels_per_class")).filter(|n| *n >= 1.0).collect();
             for (key, name, class) in
-                [("untrained", "untrained", BASELINE), ("raw_pixels", "raw pixels", "kp dashed")]
+                [("untrained", "untrained", BASELINE), ("raw_pixels", "raw pixels", PIXELS)]
             {
                 lines.push(Line { class: class.into(), name: name.into(), points: curve(key) });
             }

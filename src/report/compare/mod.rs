@@ -9,7 +9,7 @@ mod tests;
 
 pub use read::{EXTRAS, Run};
 
-use super::html::{escape, missing};
+use super::html::{DASH, escape, missing};
 use super::plot::{BASELINE, class};
 use super::{Section, page};
 use group::{Group, groups};
@@ -19,7 +19,6 @@ use std::fmt::Write;
 /// The page.
 pub fn compare(runs: &[Run]) -> String {
     let groups = groups(runs);
-    let legend = legend(&groups, &[(BASELINE, "untrained encoder")]);
     let lacking = |has: fn(&Run) -> bool, how: &str| -> String {
         let without: Vec<&str> = runs.iter().filter(|r| !has(r)).map(|r| r.folder.as_str()).collect();
         if without.is_empty() {
@@ -31,13 +30,15 @@ pub fn compare(runs: &[Run]) -> String {
             escape(how)
         )
     };
-    let section = |id, name, heading, lead: &str, drawn: Option<String>, note: String| {
-        let drawn = match drawn {
-            Some(drawn) => format!("{legend}{drawn}"),
-            None => missing("Nothing to draw yet."),
+    let section =
+        |id, name, heading, lead: &str, beside: &[(&str, &str)], drawn: Option<String>, note: String| {
+            let drawn = match drawn {
+                Some(drawn) => legend(&groups, beside) + &drawn,
+                None => missing("Nothing to draw yet."),
+            };
+            Section { id, name, heading, content: format!("<p class=\"lead\">{lead}</p>{drawn}{note}") }
         };
-        Section { id, name, heading, content: format!("<p class=\"lead\">{lead}</p>{drawn}{note}") }
-    };
+    let untrained = [(BASELINE, "untrained encoder")];
     let [layers, diagnostics, few] = EXTRAS.map(|(_, command)| command);
     let sections = [
         Section {
@@ -53,6 +54,7 @@ pub fn compare(runs: &[Run]) -> String {
             "Spectrum of the features",
             "Singular values of the l2-normalised features of held-out images, largest first. A curve that falls \
              off a cliff fills few directions (dimensional collapse); a slow fall fills many.",
+            &[],
             curves::spectrum(&groups),
             lacking(|r| r.spectrum.is_some(), &format!("rusa compare … --data PATH, or {diagnostics}")),
         ),
@@ -63,6 +65,7 @@ pub fn compare(runs: &[Run]) -> String {
             "Cosine between an image and its changed self, relative to different images: 1 if the change does not \
              show, 0 if the changed image is no nearer to itself than to any other. Relative, since an encoder that \
              gives every image the same feature is “invariant” to everything.",
+            &untrained,
             curves::invariance(&groups),
             lacking(|r| r.diagnostics.is_some(), diagnostics),
         ),
@@ -72,6 +75,7 @@ pub fn compare(runs: &[Run]) -> String {
             "Where the knowledge sits",
             "A linear probe on every layer. Pretext tasks often drop in the last layers, which serve the task; \
              methods that learn invariance rise to the end. Bands are 95\u{202f}% intervals.",
+            &untrained,
             curves::layers(&groups),
             lacking(|r| r.layers.is_some(), layers),
         ),
@@ -80,6 +84,7 @@ pub fn compare(runs: &[Run]) -> String {
             "Few labels",
             "With few labels",
             "A linear probe trained on a few labels a class, over several draws; bands are 95\u{202f}% intervals.",
+            &[untrained[0], (curves::PIXELS, "raw pixels")],
             curves::few(&groups),
             lacking(|r| r.few.is_some(), few),
         ),
@@ -89,6 +94,7 @@ pub fn compare(runs: &[Run]) -> String {
             "Loss",
             "A panel a method, for losses of different methods are different things: only their course compares. A \
              line a seed; the pale band runs from the lowest to the highest value.",
+            &[],
             curves::losses(&groups),
             lacking(|r| !r.losses.is_empty(), "rusa pretrain writes metrics.jsonl"),
         ),
@@ -137,7 +143,9 @@ fn conditions(runs: &[Run]) -> String {
         let mut values: Vec<String> = runs.iter().map(|run| super::html::text(&run.summary, key)).collect();
         values.dedup();
         if let [value] = &values[..] {
-            let _ = write!(chips, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+            if value != DASH {
+                let _ = write!(chips, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+            }
         } else {
             differ.push(name);
         }
