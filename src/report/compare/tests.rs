@@ -102,7 +102,8 @@ fn an_incomplete_or_hostile_summary_is_shown_as_such() {
     assert!(page.contains("runs/simclr-0/summary.json is incomplete: no linear accuracy"));
     assert!(page.contains("incomplete</small>") && !page.contains("<img src=x>"));
     let table = compare_markdown(&runs);
-    assert!(table.contains("| simclr (incomplete) |") && table.contains("&|") == table.contains("&\\|"));
+    assert!(table.contains("| simclr (incomplete) |"), "{table}");
+    assert!(table.contains("'&\\|") && !table.contains("&|"), "{table}");
     let broken = with_extras(Run { folder: "x".into(), ..Run::default() });
     check_page(compare(&[Run {
         diagnostics: Some(json!({"invariance": [1, {}]})),
