@@ -20,6 +20,7 @@ mod image;
 mod inspect;
 pub mod loader;
 mod open;
+pub mod sidecar;
 mod source;
 
 #[cfg(test)]

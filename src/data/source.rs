@@ -176,6 +176,11 @@ impl Split {
         Ok(true)
     }
 
+    /// All the pictures that the split was taken from.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
     /// Where picture `i` stands in the data set that the split was taken from.
     pub fn member(&self, i: usize) -> usize {
         self.members.as_ref().map_or(i, |m| m[i] as usize)

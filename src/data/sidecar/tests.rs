@@ -1,0 +1,1 @@
+//! Sidecars written, read back, and refused.
