@@ -1,5 +1,6 @@
 # make demo   pretrain on the embedded images, judge, draw the report: runs/demo/report.html
 # make test   build and run every test; what CI runs
+# make methods  pretrain with every method on the embedded images, judge, compare: runs/methods/compare.html (an hour)
 # make cuda   fetch NVIDIA's CUDA compiler into .toolchain, if there is none (280 MB; no GPU needed)
 # make lint   formatting, clippy, documentation
 # make gpu-bundle  a folder to run on a machine with a GPU: correctness, sanitizer, benches beside PyTorch
@@ -14,7 +15,7 @@ VENV := .venv/bin/python
 # anew whenever the answer changes.
 WITH_CUDA = RUSA_REQUIRE_NVCC=$$(scripts/fetch-cuda.sh --found && echo 1)
 
-.PHONY: all demo build cuda test lint test-all peers gpu-bundle clean
+.PHONY: all demo methods build cuda test lint test-all peers gpu-bundle clean
 
 all: build
 
@@ -25,6 +26,10 @@ build:
 demo: build
 	$(RUSA) pretrain --data embedded --method simclr --epochs 12 --batch 128 --set optimizer.lr=0.24 \
 	    --out runs/demo --overwrite
+
+# SEEDS="0 1 2" for intervals, EPOCHS=…, DATA=PATH; started again, it goes on where it was.
+methods: build
+	RUSA=$(RUSA) scripts/methods.sh
 
 cuda:
 	@PYTHON=$(PYTHON) scripts/fetch-cuda.sh

@@ -2,8 +2,9 @@
 //   bwd_input   dx[n][d] = sum over k of dy[n][k] w[k][d]
 //   bwd_weight  dw[k][d] = sum over n of dy[n][k] x[n][d]
 //   bwd_bias    db[k]    = sum over n of dy[n][k]
+// The three products are each times `scale`, before b or what is accumulated to: 1 for linear; matmul has others.
 //
-// Memory    x[N,D], w[K,D], dy[N,K] read, row-major; b[K] f32 read, or null for none. y[N,K] overwritten; dx[N,D],
+// Memory    x[N,D], w[K,D], dy[N,K] read, row-major; b[K] f32 read, or null for none. y[N,K], dx[N,D],
 //           dw[K,D], db[K] overwritten, or added to if `accumulate`. In bf16 entries b, dw, db are f32, the rest bf16.
 //           Split sums: with gridDim.z = S > 1 bwd_weight, and with gridDim.y = S > 1 bwd_bias, leave S partial sums
 //           one after the other where dw or db points: then that is a workspace, 4 S K D or 4 S K bytes, `accumulate`
@@ -60,90 +61,96 @@ __device__ __forceinline__ float dot(const T* __restrict__ a, Strides sa, const 
 }
 
 template <typename T>
-__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, const T* __restrict__ x,
-                                           const T* __restrict__ w, const float* __restrict__ b, T* __restrict__ y)
+__device__ __forceinline__ void fwd_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate, float scale,
+                                           const T* __restrict__ x, const T* __restrict__ w,
+                                           const float* __restrict__ b, T* __restrict__ y)
 {
     const uint32_t column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
     if (row < n && column < k) {
         const float sum = dot(x, {d, 1}, w, {d, 1}, row, column, 0, d);
-        y[size_t(row) * k + column] = from_float<T>(sum + (b ? b[column] : 0.0f));
+        write(y + size_t(row) * k + column, scale * sum + (b ? b[column] : 0.0f), accumulate);
     }
 }
 
 template <typename T>
-__device__ __forceinline__ void bwd_input_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate,
+__device__ __forceinline__ void bwd_input_direct(uint32_t n, uint32_t d, uint32_t k, bool accumulate, float scale,
                                                  const T* __restrict__ dy, const T* __restrict__ w, T* __restrict__ dx)
 {
     const uint32_t column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
     if (row < n && column < d) {
-        write(dx + size_t(row) * d + column, dot(dy, {k, 1}, w, {1, d}, row, column, 0, k), accumulate);
+        write(dx + size_t(row) * d + column, scale * dot(dy, {k, 1}, w, {1, d}, row, column, 0, k), accumulate);
     }
 }
 
 template <typename T>
 __device__ __forceinline__ void bwd_weight_direct(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split,
-                                                  bool accumulate, const T* __restrict__ dy, const T* __restrict__ x,
-                                                  float* __restrict__ dw)
+                                                  bool accumulate, float scale, const T* __restrict__ dy,
+                                                  const T* __restrict__ x, float* __restrict__ dw)
 {
     const uint32_t column = blockIdx.x * 32 + threadIdx.x, row = blockIdx.y * 8 + threadIdx.y;
     const Part part(blockIdx.z, n, rows_per_split);
     if (row < k && column < d) {
         const float sum = dot(dy, {1, k}, x, {1, d}, row, column, part.begin, part.end);
-        write(dw + size_t(blockIdx.z) * k * d + size_t(row) * d + column, sum, accumulate);
+        write(dw + size_t(blockIdx.z) * k * d + size_t(row) * d + column, scale * sum, accumulate);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, const float* __restrict__ x, const float* __restrict__ w,
-                       const float* __restrict__ b, float* __restrict__ y)
+linear_fwd_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                       const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ b,
+                       float* __restrict__ y)
 {
-    fwd_direct(n, d, k, x, w, b, y);
+    fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, const bf16* __restrict__ x, const bf16* __restrict__ w,
-                        const float* __restrict__ b, bf16* __restrict__ y)
+linear_fwd_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                        const bf16* __restrict__ x, const bf16* __restrict__ w, const float* __restrict__ b,
+                        bf16* __restrict__ y)
 {
-    fwd_direct(n, d, k, x, w, b, y);
+    fwd_direct(n, d, k, accumulate, scale, x, w, b, y);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_bwd_input_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, const float* __restrict__ dy,
-                             const float* __restrict__ w, float* __restrict__ dx)
+linear_bwd_input_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                             const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx)
 {
-    bwd_input_direct(n, d, k, accumulate, dy, w, dx);
+    bwd_input_direct(n, d, k, accumulate, scale, dy, w, dx);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_bwd_input_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, const bf16* __restrict__ dy,
-                              const bf16* __restrict__ w, bf16* __restrict__ dx)
+linear_bwd_input_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                              const bf16* __restrict__ dy, const bf16* __restrict__ w, bf16* __restrict__ dx)
 {
-    bwd_input_direct(n, d, k, accumulate, dy, w, dx);
+    bwd_input_direct(n, d, k, accumulate, scale, dy, w, dx);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_bwd_weight_f32__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split, uint32_t accumulate,
-                              const float* __restrict__ dy, const float* __restrict__ x, float* __restrict__ dw)
+                              float scale, const float* __restrict__ dy, const float* __restrict__ x,
+                              float* __restrict__ dw)
 {
-    bwd_weight_direct(n, d, k, rows_per_split, accumulate, dy, x, dw);
+    bwd_weight_direct(n, d, k, rows_per_split, accumulate, scale, dy, x, dw);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_bwd_weight_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split, uint32_t accumulate,
-                               const bf16* __restrict__ dy, const bf16* __restrict__ x, float* __restrict__ dw)
+                               float scale, const bf16* __restrict__ dy, const bf16* __restrict__ x,
+                               float* __restrict__ dw)
 {
-    bwd_weight_direct(n, d, k, rows_per_split, accumulate, dy, x, dw);
+    bwd_weight_direct(n, d, k, rows_per_split, accumulate, scale, dy, x, dw);
 }
 
 // ---- tiled
 
 // Four neighbours of a row of c; whole rows of 16 bytes where the shape allows.
 __device__ __forceinline__ void write_four(float* __restrict__ c, uint32_t rows, uint32_t columns, uint32_t row,
-                                           uint32_t column, const float (&values)[4], bool accumulate)
+                                           uint32_t column, float scale, const float (&sums)[4], bool accumulate)
 {
     if (row >= rows || column >= columns) {
         return;
     }
+    const float values[4] = {scale * sums[0], scale * sums[1], scale * sums[2], scale * sums[3]};
     float* to = c + size_t(row) * columns + column;
     if (columns % 4 == 0) {
         float sum[4] = {};
@@ -166,8 +173,8 @@ __device__ __forceinline__ void write_four(float* __restrict__ c, uint32_t rows,
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, const float* __restrict__ x, const float* __restrict__ w,
-                      const float* __restrict__ b, float* __restrict__ y)
+linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const float* __restrict__ x,
+                      const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y)
 {
     GemmTiled<Runs::ALONG, Runs::ALONG> gemm;
     gemm.run({x, n, d}, {w, k, d}, 0, d);
@@ -178,39 +185,41 @@ linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, const float* __restric
         bias[e] = b && column + e < k ? b[column + e] : 0.0f;
     }
     gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        const float values[4] = {sums[0] + bias[0], sums[1] + bias[1], sums[2] + bias[2], sums[3] + bias[3]};
-        write_four(y, n, k, row, column, values, false);
+        const float values[4] = {scale * sums[0] + bias[0], scale * sums[1] + bias[1],
+                                 scale * sums[2] + bias[2], scale * sums[3] + bias[3]};
+        write_four(y, n, k, row, column, 1.0f, values, accumulate);
     });
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-linear_bwd_input_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, const float* __restrict__ dy,
-                            const float* __restrict__ w, float* __restrict__ dx)
+linear_bwd_input_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                            const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx)
 {
     GemmTiled<Runs::ALONG, Runs::ACROSS> gemm;
     gemm.run({dy, n, k}, {w, d, d}, 0, k);
     gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        write_four(dx, n, d, row, gemm.column_of_fours(), sums, accumulate);
+        write_four(dx, n, d, row, gemm.column_of_fours(), scale, sums, accumulate);
     });
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
 linear_bwd_weight_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split, uint32_t accumulate,
-                             const float* __restrict__ dy, const float* __restrict__ x, float* __restrict__ dw)
+                             float scale, const float* __restrict__ dy, const float* __restrict__ x,
+                             float* __restrict__ dw)
 {
     const Part part(blockIdx.z, n, rows_per_split);
     GemmTiled<Runs::ACROSS, Runs::ACROSS> gemm;
     gemm.run({dy, k, k}, {x, d, d}, part.begin, part.end);
     gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        write_four(dw + size_t(blockIdx.z) * k * d, k, d, row, gemm.column_of_fours(), sums, accumulate);
+        write_four(dw + size_t(blockIdx.z) * k * d, k, d, row, gemm.column_of_fours(), scale, sums, accumulate);
     });
 }
 
 // ---- mma
 
 extern "C" __global__ void __launch_bounds__(128)
-linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, const bf16* __restrict__ x, const bf16* __restrict__ w,
-                     const float* __restrict__ b, bf16* __restrict__ y)
+linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const bf16* __restrict__ x,
+                     const bf16* __restrict__ w, const float* __restrict__ b, bf16* __restrict__ y)
 {
     GemmMma<Runs::ALONG, Runs::ALONG> gemm;
     gemm.run({x, n, d}, {w, k, d}, 0, d);
@@ -223,19 +232,19 @@ linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, const bf16* __restrict_
     gemm.each_eight([&](uint32_t row, float(&values)[8]) {
 #pragma unroll
         for (uint32_t e = 0; e < 8; ++e) {
-            values[e] += bias[e];
+            values[e] = scale * values[e] + bias[e];
         }
         if (row >= n || column >= k) {
             return;
         }
         bf16* to = y + size_t(row) * k + column;
         if (k % 8 == 0) {
-            store_pack(to, values);
+            write_wide(to, values, accumulate != 0);
         } else {
 #pragma unroll
             for (uint32_t e = 0; e < 8; ++e) {
                 if (column + e < k) {
-                    to[e] = from_float<bf16>(values[e]);
+                    write(to + e, values[e], accumulate != 0);
                 }
             }
         }
@@ -243,8 +252,8 @@ linear_fwd_bf16__mma(uint32_t n, uint32_t d, uint32_t k, const bf16* __restrict_
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-linear_bwd_input_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, const bf16* __restrict__ dy,
-                           const bf16* __restrict__ w, bf16* __restrict__ dx)
+linear_bwd_input_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                           const bf16* __restrict__ dy, const bf16* __restrict__ w, bf16* __restrict__ dx)
 {
     GemmMma<Runs::ALONG, Runs::ACROSS> gemm;
     gemm.run({dy, n, k}, {w, d, d}, 0, k);
@@ -254,13 +263,13 @@ linear_bwd_input_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumula
             return;
         }
         bf16* to = dx + size_t(row) * d + column;
+        float old[8] = {};
         if (accumulate) {
-            float old[8];
             load_pack(old, to);
+        }
 #pragma unroll
-            for (uint32_t e = 0; e < 8; ++e) {
-                values[e] += old[e];
-            }
+        for (uint32_t e = 0; e < 8; ++e) {
+            values[e] = scale * values[e] + old[e];
         }
         store_pack(to, values);
     });
@@ -268,7 +277,8 @@ linear_bwd_input_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t accumula
 
 extern "C" __global__ void __launch_bounds__(128)
 linear_bwd_weight_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split, uint32_t accumulate,
-                            const bf16* __restrict__ dy, const bf16* __restrict__ x, float* __restrict__ dw)
+                            float scale, const bf16* __restrict__ dy, const bf16* __restrict__ x,
+                            float* __restrict__ dw)
 {
     const Part part(blockIdx.z, n, rows_per_split);
     GemmMma<Runs::ACROSS, Runs::ACROSS> gemm;
@@ -278,7 +288,7 @@ linear_bwd_weight_bf16__mma(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_pe
         if (row < k && column < d) {
             float2* to = reinterpret_cast<float2*>(dw + size_t(row) * d + column);
             const float2 old = accumulate ? *to : make_float2(0.0f, 0.0f);
-            *to = make_float2(old.x + left, old.y + right);
+            *to = make_float2(old.x + scale * left, old.y + scale * right);
         }
     });
 }

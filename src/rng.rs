@@ -14,6 +14,9 @@ pub enum Purpose {
     Probe = 5,
     Report = 6,
     Test = 7,
+    Pretext = 8,
+    Negatives = 9,
+    Cluster = 10,
 }
 
 /// A stream of Philox4x32-10 numbers, named by (seed, purpose, a, b): `a` and `b` are for example epoch and sample.

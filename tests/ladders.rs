@@ -277,20 +277,39 @@ fn linears() {
         let want = reference("linear", json!({}), &given);
         let grid = |rows: usize, columns: usize| [columns.div_ceil(32), rows.div_ceil(8), 1];
         let block = [32, 8, 1];
+        let one = vec![Value::F32(1.0)];
         let mut bench = Bench::new();
         let [px, pw, pdy] = [&x, &w, &dy].map(|t| bench.put(&bytes(t, dtype)));
         let pb = bench.put(&bytes(&b, Precision::F32));
         let y = bench.empty(bytes(&want["y"], dtype).len());
         let entry = format!("linear_fwd_{suffix}__direct");
-        bench.run(&entry, grid(n, k), block, 0, [u(&[n, d, k]), places(&[px, pw, pb, y])].concat());
+        bench.run(
+            &entry,
+            grid(n, k),
+            block,
+            0,
+            [u(&[n, d, k, 0]), one.clone(), places(&[px, pw, pb, y])].concat(),
+        );
         assert_close(&entry, &bench.get(y, n * k, dtype), &want["y"], tolerance(dtype));
         let (dx, sum) = target(&mut bench, &want["d_x"], true, dtype);
         let entry = format!("linear_bwd_input_{suffix}__direct");
-        bench.run(&entry, grid(n, d), block, 0, [u(&[n, d, k, 1]), places(&[pdy, pw, dx])].concat());
+        bench.run(
+            &entry,
+            grid(n, d),
+            block,
+            0,
+            [u(&[n, d, k, 1]), one.clone(), places(&[pdy, pw, dx])].concat(),
+        );
         assert_close(&entry, &bench.get(dx, n * d, dtype), &sum, tolerance(dtype));
         let (dw, sum) = target(&mut bench, &want["d_w"], true, Precision::F32);
         let entry = format!("linear_bwd_weight_{suffix}__direct");
-        bench.run(&entry, grid(k, d), block, 0, [u(&[n, d, k, n, 1]), places(&[pdy, px, dw])].concat());
+        bench.run(
+            &entry,
+            grid(k, d),
+            block,
+            0,
+            [u(&[n, d, k, n, 1]), one.clone(), places(&[pdy, px, dw])].concat(),
+        );
         assert_close(&entry, &bench.get(dw, k * d, Precision::F32), &sum, tolerance(Precision::F32));
     }
 }
@@ -340,6 +359,53 @@ fn contrastive_losses() {
             assert_close(&backward, &bench.get(dz, rows * d, dtype), &want["d_z"], looser);
         }
     }
+}
+
+fn queries_and_neighbours() {
+    let (n, columns, d, temperature) = (70, 131, 12, 0.3);
+    let normalized = |x: &[f32]| -> Vec<f32> {
+        let rows = x.chunks_exact(d).flat_map(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter().map(move |x| x / length)
+        });
+        rows.collect()
+    };
+    let (a, b) = (normal(n * d, 1, Precision::F32), normal(columns * d, 2, Precision::F32));
+    let (a, b) = (normalized(&a), normalized(&b));
+    let s = |i: usize, j: usize| -> f32 {
+        a[i * d..][..d].iter().zip(&b[j * d..]).map(|(a, b)| a * b).sum::<f32>() / temperature
+    };
+    let lse: Vec<f32> = (0..n).map(|i| (0..columns).map(|j| s(i, j).exp()).sum::<f32>().ln()).collect();
+    let column_lse: Vec<f32> = normal(columns, 3, Precision::F32);
+    let (over_rows, warps) = ([n.div_ceil(4), 1, 1], [128, 1, 1]);
+    let mut bench = Bench::new();
+    let [at_a, at_b, at_lse, at_column_lse] =
+        [&a, &b, &lse, &column_lse].map(|x| bench.put(&bytes(x, Precision::F32)));
+    let [part, d_unit, best, index] = [n, n * d, n, n].map(|x| bench.empty(4 * x));
+    let sizes = u(&[n, columns, d]);
+    let forward = [sizes.clone(), vec![Value::F32(temperature)], places(&[at_a, at_b, part])].concat();
+    bench.run("info_nce_fwd_f32__direct", over_rows, warps, 0, forward);
+    assert_close("info_nce_fwd_f32__direct", &bench.get(part, n, Precision::F32), &lse, 2e-5);
+    for by_column in [0, 1] {
+        let mut want = vec![0.0; n * d];
+        for (i, j) in (0..n).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            let w = (s(i, j) - if by_column == 1 { column_lse[j] } else { lse[i] }).exp();
+            want[i * d..][..d].iter_mut().zip(&b[j * d..]).for_each(|(sum, b)| *sum += w * b);
+        }
+        let its = [at_lse, at_column_lse][by_column];
+        let scalars = [sizes.clone(), u(&[by_column]), vec![Value::F32(temperature)]].concat();
+        let backward = [scalars, places(&[at_a, at_b, its, d_unit])].concat();
+        bench.run("info_nce_bwd_f32__direct", over_rows, warps, 0, backward);
+        assert_close("info_nce_bwd_f32__direct", &bench.get(d_unit, n * d, Precision::F32), &want, 5e-5);
+    }
+    let found = [sizes, places(&[at_a, at_b, best, index])].concat();
+    bench.run("nearest_fwd_f32__direct", over_rows, warps, 0, found);
+    let greatest = |i: usize| (0..columns).max_by(|&j, &k| s(i, j).total_cmp(&s(i, k))).unwrap();
+    let want: Vec<_> = (0..n).map(greatest).collect();
+    let cosines: Vec<_> = want.iter().enumerate().map(|(i, &j)| s(i, j) * temperature).collect();
+    assert_close("nearest_fwd_f32__direct", &bench.get(best, n, Precision::F32), &cosines, 2e-5);
+    let index = bench.get(index, n, Precision::F32).into_iter().map(|x| x.to_bits() as usize);
+    assert_eq!(index.collect::<Vec<_>>(), want);
 }
 
 fn other_first_rungs() {
@@ -463,12 +529,17 @@ fn launched(spec: &OpSpec, case: &Case, precision: Precision) -> Vec<&'static st
 }
 
 /// What whole training steps run: tests/devices.rs.
-const IN_STEPS: [&str; 7] = [
+const IN_STEPS: [&str; 12] = [
     "sgd_f32",
     "adamw_f32",
     "lars_norms_f32",
     "lars_update_f32",
     "ema_f32",
+    "unit_rows_f32",
+    "enqueue_f32",
+    "enqueue_bf16",
+    "memory_bank_f32",
+    "memory_bank_bf16",
     "batch_norm_running_f32",
     "cast_bf16_f32__multi",
 ];
@@ -477,6 +548,7 @@ fn every_rung() {
     convolutions();
     linears();
     contrastive_losses();
+    queries_and_neighbours();
     other_first_rungs();
     large_views();
 }

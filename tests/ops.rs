@@ -6,10 +6,13 @@
 
 use rusa::device::Device;
 use rusa::graph::{Graph, Precision};
+use rusa::ops::info_nce::InfoNce;
 use rusa::ops::run::{How, run};
+use rusa::ops::sinkhorn::Sinkhorn;
+use rusa::ops::soft_cross_entropy::SoftCrossEntropy;
 use rusa::ops::table::{Case, Fill, OPS, OpSpec, Tensor64, Tensors};
 use rusa::rng::{Philox, Purpose};
-use rusa::tensor::{DType, HostTensor, Values};
+use rusa::tensor::{DType, HostTensor, TensorType, Values};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -20,6 +23,8 @@ const PROBES: usize = 40;
 /// reference is itself a difference quotient, get more. bf16: half an ulp is up to 2⁻⁸ of a value.
 fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
     match (how.precision, op, tensor) {
+        // Copies.
+        (_, "gather" | "nearest", _) => 0.0,
         (Precision::F32, _, gradient) if gradient.starts_with("d_") => 5e-5,
         (Precision::F32, ..) => 2e-5,
         // Unit rows are rounded to bf16 too, weights of the backward pass as well.
@@ -27,7 +32,12 @@ fn tolerance(op: &str, tensor: &str, how: How) -> f64 {
         (Precision::Bf16, "nt_xent", _) => 1.5e-2,
         // Sums in f32, never rounded.
         (Precision::Bf16, "batch_norm", "mean" | "var" | "d_gamma" | "d_beta") => 5e-5,
+        // Not a bias: an activation's gradient, rounded.
+        (Precision::Bf16, "matmul" | "mse_loss" | "vicreg" | "barlow_twins", "d_b") => 4.3e-3,
         (Precision::Bf16, _, "loss" | "d_w" | "d_b") => 5e-5,
+        // f32 of what bf16 holds.
+        (Precision::Bf16, "softmax", "p") | (Precision::Bf16, "column_mean", "y") => 2e-5,
+        (Precision::Bf16, "sinkhorn", _) => 2e-5,
         (Precision::Bf16, ..) => 4.3e-3,
     }
 }
@@ -290,6 +300,148 @@ fn results_do_not_depend_on_the_thread_count() {
 }
 
 #[test]
+fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let give = |op: &str, tensors: &[(&str, &[f32])]| {
+            let inputs =
+                tensors.iter().map(|(name, v)| (name.to_string(), HostTensor::f32([2, 3], v.to_vec())));
+            let how = How { device, ..How::default() };
+            let mut results = run(op, &serde_json::Value::Null, &inputs.collect(), how).unwrap();
+            results.pop_first().unwrap().1.as_f32().unwrap().to_vec()
+        };
+        let nan = |values: &[f32]| values.iter().map(|x| x.is_nan()).collect::<Vec<_>>();
+        let x = [0.5, -1.0, 2.0, 0.25, f32::NAN, 1.0];
+        assert_eq!(nan(&give("softmax", &[("x", &x)])), [false, false, false, true, true, true]);
+        assert_eq!(nan(&give("column_mean", &[("x", &x)])), [false, true, false]);
+        assert_eq!(nan(&give("sinkhorn", &[("scores", &x)])), [true; 6]);
+        assert_eq!(nan(&give("center", &[("x", &x)])), [false, true, false, false, true, false]);
+        for op in ["mse_loss", "vicreg", "barlow_twins"] {
+            assert_eq!(nan(&give(op, &[("a", &[0.5, 0.0, 1.0, 0.0, 1.0, 2.0]), ("b", &x)])), [true], "{op}");
+        }
+        assert_eq!(nan(&give("soft_cross_entropy", &[("logits", &x), ("targets", &[0.5; 6])])), [true]);
+
+        let x = [0.0, f32::NEG_INFINITY, 0.0, 1e30, 0.0, 0.0];
+        assert_eq!(give("softmax", &[("x", &x)]), [0.5, 0.0, 0.5, 1.0, 0.0, 0.0]);
+    }
+}
+
+#[test]
+fn an_index_beyond_the_table_gives_nan() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let inputs = BTreeMap::from([
+            ("x".to_string(), HostTensor::f32([2, 3], vec![0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0])),
+            ("index".to_string(), HostTensor::i64([4], vec![1, 2, 0, i64::from(u32::MAX)])),
+        ]);
+        let how = How { device, ..How::default() };
+        let y =
+            run("gather", &serde_json::Value::Null, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec();
+        let nan: Vec<_> = y.iter().map(|y| y.is_nan()).collect();
+        let (kept, all) = ([false; 3], [true; 3]);
+        assert_eq!(nan, [[false, true, false], all, kept, all].concat(), "{device}");
+        assert_eq!(y[6..9], [0.0, 1.0, 2.0], "{device}");
+    }
+}
+
+#[test]
+fn whitening_what_has_no_inverse_covariance_is_nan() {
+    // The second column is constant: its pivot is 0, and 0/0 is no number.
+    let x = [0.0, 1.0, 2.0, 4.0, 8.0].into_iter().flat_map(|v| [v, 0.5]).collect();
+    let inputs = BTreeMap::from([("x".to_string(), HostTensor::f32([5, 2], x))]);
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let how = How { device, ..How::default() };
+        let y = &run("whiten", &serde_json::Value::Null, &inputs, how).unwrap()["y"];
+        assert!(y.as_f32().unwrap().iter().skip(1).step_by(2).all(|y| y.is_nan()), "{device}: {y:?}");
+    }
+}
+
+#[test]
+fn the_first_of_equal_neighbours_wins_and_nan_stays_nan() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let nearest = |z: &[f32], support: &[f32]| {
+            let rows = |x: &[f32]| HostTensor::f32([x.len() / 2, 2], x.to_vec());
+            let inputs = BTreeMap::from([("z".to_string(), rows(z)), ("support".to_string(), rows(support))]);
+            let how = How { device, ..How::default() };
+            run("nearest", &serde_json::Value::Null, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec()
+        };
+        // Lengths are powers of two, so that equal directions have equal cosines.
+        let support = [0.0, 1.0, 2.0, 0.0, 8.0, 0.0, 0.0, -4.0, 1.0, 0.0];
+        let y = nearest(&[3.0, 0.0, f32::NAN, 1.0, 0.0, -1.0, 0.0, 0.0], &support);
+        assert_eq!(y[..2], [2.0, 0.0], "{device}");
+        assert!(y[2].is_nan() && y[3].is_nan(), "{device}");
+        assert_eq!(y[4..], [0.0, -4.0, 0.0, 1.0], "{device}");
+        assert!(nearest(&[1.0, 0.0], &[1.0, 0.0, 0.0, f32::NAN]).iter().all(|y| y.is_nan()), "{device}");
+    }
+}
+
+/// A gradient is made for whichever side wants one, and is the same whether or not the other wants one too.
+#[test]
+fn either_side_of_info_nce_may_be_a_constant() {
+    for device in device("vm").into_iter().chain([Device::Cpu]) {
+        let mut rng = Philox::new(16, Purpose::Test, 0, 0);
+        let mut rows = |n: usize| -> Vec<f32> { (0..n * 6).map(|_| rng.normal()).collect() };
+        let values = [rows(5), rows(5), rows(9)];
+        for with_queue in [false, true] {
+            let gradients = |trained: [bool; 2]| {
+                let mut graph = Graph::new();
+                let mut ids: Vec<_> = ["q", "k"]
+                    .into_iter()
+                    .zip(trained)
+                    .map(|(name, trained)| {
+                        let id = graph.differentiable_input(name, TensorType::f32([5, 6])).unwrap();
+                        if trained { id } else { graph.stop_gradient(id) }
+                    })
+                    .collect();
+                if with_queue {
+                    ids.push(graph.input("queue", TensorType::f32([9, 6])).unwrap());
+                }
+                let loss = graph.apply1(InfoNce::default(), &ids).unwrap();
+                let upstream = graph.input("upstream", TensorType::f32([1])).unwrap();
+                let found = graph.differentiate(&[(loss, upstream)]).unwrap();
+                let gradients: Vec<_> = ids[..2].iter().map(|id| found.get(*id)).collect();
+                gradients.iter().flatten().for_each(|id| graph.keep(*id));
+                let mut program = device.program_apart(graph).unwrap();
+                ids.iter().zip(&values).for_each(|(id, values)| program.write_f32(*id, values).unwrap());
+                program.write_f32(upstream, &[1.0]).unwrap();
+                program.run_all().unwrap();
+                gradients.iter().map(|id| id.map(|id| program.read_f32(id).unwrap())).collect::<Vec<_>>()
+            };
+            let both = gradients([true, true]);
+            assert!(both.iter().all(Option::is_some));
+            assert_eq!(gradients([true, false]), [both[0].clone(), None], "{device}");
+            assert_eq!(gradients([false, true]), [None, both[1].clone()], "{device}");
+        }
+    }
+}
+
+/// SwAV's loss takes its targets from the very scores that it moves.
+#[test]
+fn codes_made_from_the_logits_are_constants() {
+    let mut rng = Philox::new(15, Purpose::Test, 0, 0);
+    let x = HostTensor::f32([6, 5], (0..30).map(|_| rng.normal()).collect());
+    let none = serde_json::Value::Null;
+    let of = |pairs: &[(&str, &HostTensor)]| -> BTreeMap<_, _> {
+        pairs.iter().map(|(name, t)| (name.to_string(), (*t).clone())).collect()
+    };
+    let codes = &run("sinkhorn", &none, &of(&[("scores", &x)]), How::default()).unwrap()["assignments"];
+    let backward = How { backward: true, ..How::default() };
+    let given = of(&[("logits", &x), ("targets", codes)]);
+    let want = &run("soft_cross_entropy", &none, &given, backward).unwrap()["d_logits"];
+
+    let mut graph = Graph::new();
+    let scores = graph.differentiable_input("scores", x.ty()).unwrap();
+    let codes = graph.apply1(Sinkhorn::default(), &[scores]).unwrap();
+    let loss = graph.apply1(SoftCrossEntropy::default(), &[scores, codes]).unwrap();
+    let upstream = graph.input("upstream", TensorType::f32([1])).unwrap();
+    let gradient = graph.differentiate(&[(loss, upstream)]).unwrap().get(scores).unwrap();
+    graph.keep(gradient);
+    let mut program = Device::Cpu.program(graph).unwrap();
+    program.write_f32(scores, x.as_f32().unwrap()).unwrap();
+    program.write_f32(upstream, &[1.0]).unwrap();
+    program.run_all().unwrap();
+    assert_eq!(program.read_f32(gradient).unwrap(), want.as_f32().unwrap());
+}
+
+#[test]
 fn the_table_is_consistent() {
     for spec in OPS {
         assert!((spec.defaults)().is_object(), "{}", spec.name);
@@ -330,4 +482,59 @@ fn bad_input_is_an_error_that_names_the_op() {
         &[("logits", x(&[2, 3])), ("labels", labels)],
         "labels",
     );
+    let pair = [("logits", x(&[2, 3])), ("targets", x(&[2, 4]))];
+    fails("soft_cross_entropy", serde_json::json!({}), &pair, "`targets` must be f32[2, 3]");
+    let pair = [("logits", x(&[2, 3])), ("targets", x(&[2, 3]))];
+    fails("soft_cross_entropy", serde_json::json!({"temperature": -1}), &pair, "temperature");
+    fails("softmax", serde_json::json!({}), &[("x", x(&[2, 3])), ("center", x(&[2]))], "f32[3]");
+    fails("softmax", serde_json::json!({"temperature": 0}), &[("x", x(&[2, 3]))], "temperature");
+    fails("column_mean", serde_json::json!({}), &[("x", x(&[2]))], "x");
+    let pair = [("scores", x(&[2, 3])), ("queue_scores", x(&[5, 4]))];
+    fails("sinkhorn", serde_json::json!({}), &pair, "`queue_scores` must be f32[5, 3]");
+    fails("sinkhorn", serde_json::json!({"epsilon": 0}), &pair[..1], "epsilon");
+    fails("sinkhorn", serde_json::json!({"iterations": 0}), &pair[..1], "iterations");
+
+    let none = serde_json::json!({});
+    let pair = |a: &[usize], b: &[usize]| [("a", x(a)), ("b", x(b))];
+    let both = serde_json::json!({"transpose_a": true, "transpose_b": true});
+    fails("matmul", both, &pair(&[2, 3], &[3, 2]), "b a");
+    fails("matmul", none.clone(), &pair(&[2, 3], &[4, 2]), "equal");
+    fails("center", none.clone(), &[("x", x(&[0, 3]))], "empty");
+    fails("mse_loss", none.clone(), &pair(&[2, 3], &[3, 2]), "must be f32[2, 3]");
+    fails("vicreg", none.clone(), &pair(&[1, 3], &[1, 3]), "batch of one");
+    fails("barlow_twins", none.clone(), &pair(&[1, 3], &[1, 3]), "batch of one");
+    fails("barlow_twins", none.clone(), &pair(&[4, 3], &[4, 2]), "must be f32[4, 3]");
+    fails("whiten", none.clone(), &[("x", x(&[5, 5]))], "more than 5");
+    fails("weighted_sum", serde_json::json!({"weights": [1.0]}), &pair(&[1], &[1]), "got 2 and 1 weights");
+    fails("weighted_sum", serde_json::json!({"weights": [1.0, 1.0]}), &pair(&[1], &[2]), "must be f32[1]");
+
+    fails("rows", serde_json::json!({"from": 2, "to": 5}), &[("x", x(&[4, 3]))], "rows 2..5 of 4");
+    fails("rows", serde_json::json!({"from": 2, "to": 2}), &[("x", x(&[4, 3]))], "less than");
+    fails("rows", none.clone(), &[("x", x(&[4, 0]))], "empty");
+    fails("concat_views", none.clone(), &[("x", x(&[5, 3]))], "divide the rows");
+    fails("concat_views", serde_json::json!({"views": 0}), &[("x", x(&[4, 3]))], "at least 1");
+    fails("concat_views", none.clone(), &[("x", x(&[0, 3]))], "empty");
+    fails("concat", none.clone(), &pair(&[2, 3], &[2, 4]), "must be f32[2, 3]");
+    fails("concat", none.clone(), &pair(&[2, 3], &[0, 3]), "empty");
+    let turned = |shape, turns: usize| [("x", x(shape)), ("turns", HostTensor::i64([turns], vec![1; turns]))];
+    fails("rotate", none.clone(), &turned(&[2, 4, 5, 3], 2), "not square");
+    fails("rotate", none.clone(), &turned(&[2, 4, 4, 3], 3), "`turns` must be i64[2]");
+    fails("rotate", none.clone(), &turned(&[2, 4, 4, 0], 2), "empty");
+    fails("patch_norm", none.clone(), &[("x", x(&[2, 0, 4, 3]))], "empty");
+    fails("patch_norm", serde_json::json!({"eps": 0}), &[("x", x(&[2, 4, 4, 3]))], "eps");
+
+    let table = [("x", x(&[4, 3])), ("index", HostTensor::i64([2, 1], vec![0; 2]))];
+    fails("gather", none, &table, "index");
+    let queued = [("q", x(&[4, 3])), ("k", x(&[4, 3])), ("queue", x(&[5, 2]))];
+    fails("info_nce", serde_json::json!({}), &queued, "`queue` must be f32[5, 3]");
+    fails("info_nce", serde_json::json!({"temperature": 0}), &queued[..2], "temperature");
+    fails("info_nce", serde_json::json!({"temperature": -1}), &queued[..2], "temperature");
+    fails(
+        "info_nce",
+        serde_json::json!({}),
+        &[("q", x(&[4, 3])), ("k", x(&[3, 3]))],
+        "`k` must be f32[4, 3]",
+    );
+    fails("info_nce", serde_json::json!({}), &[("q", x(&[1, 3])), ("k", x(&[1, 3]))], "no negatives");
+    fails("nearest", serde_json::json!({}), &[("z", x(&[4, 3])), ("support", x(&[4, 2]))], "f32[4, 3]");
 }

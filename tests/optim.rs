@@ -47,7 +47,8 @@ fn equals_pytorch(run: &str) {
     }
     let gradients = graph.differentiate(&upstream).unwrap();
     let settings = serde_json::from_str(&metadata[run]).unwrap();
-    let schedule = optimizer(&settings).record(&mut graph, &gradients).unwrap();
+    let schedule = graph.input("schedule", TensorType::f32([2])).unwrap();
+    optimizer(&settings).record(&mut graph, &gradients, schedule).unwrap();
     let mut program = CpuProgram::new(graph);
     program.initialize(0).unwrap();
     inputs.iter().for_each(|(name, param, _)| program.write(*param, initial[name].bytes()).unwrap());

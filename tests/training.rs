@@ -9,7 +9,7 @@ use rusa::device::{CpuProgram, Program};
 use rusa::graph::Precision;
 use rusa::nn::{Encoder, Projector, Stem};
 use rusa::optim::Optimizer;
-use rusa::ssl::{self, Loss, StepSpec};
+use rusa::ssl::{self, Known, StepSpec};
 use rusa::tensor::{HostTensor, Values, read_tensors, write_tensors};
 use rusa::train::{Checkpoint, End, RunFolder, StepRecord, Watcher, conclude, load_encoder, pretrain};
 use std::collections::BTreeMap;
@@ -56,12 +56,15 @@ fn ten_steps_equal_pytorch(file: &str, optimizer: Optimizer) {
         method: ssl::find("simclr").unwrap(),
         encoder: &encoder,
         projector: &projector,
-        loss: &Loss { temperature: 0.2 },
+        loss: &toml::from_str("temperature = 0.2").unwrap(),
+        augment: &rusa::augment::Policy::default(),
         optimizer: &optimizer,
         batch: 8,
         size: 16,
         channels: 3,
         precision: Precision::F32,
+        epoch: 0,
+        data: Known::default(),
         images: None,
     };
     let step = spec.record().unwrap();
@@ -76,7 +79,7 @@ fn ten_steps_equal_pytorch(file: &str, optimizer: Optimizer) {
     let (lr, losses) = (own["lr"].as_f32().unwrap(), own["loss"].as_f32().unwrap());
     for (i, views) in views.chunks_exact(16 * 16 * 16 * 3).enumerate() {
         let views: Vec<f32> = views.iter().map(|&v| (f32::from(v) - 128.0) / 64.0).collect();
-        program.write_f32(step.views[0].1, &views).unwrap();
+        program.write_f32(step.feeds.views[0].1, &views).unwrap();
         program.write_f32(step.schedule, &[lr[i], i as f32 + 1.0]).unwrap();
         program.run_all().unwrap();
         let loss = program.read_f32(step.loss).unwrap()[0];

@@ -5,8 +5,8 @@ use crate::Result;
 use crate::config::Config;
 use crate::device::{Device, Program};
 use crate::rng::{Philox, Purpose};
-use crate::ssl;
-use crate::train::record_step;
+use crate::ssl::{Feeds, Known};
+use crate::train::{inputs, record_step};
 use serde::Serialize;
 
 /// A step's time.
@@ -41,18 +41,14 @@ pub struct NodeTime {
 /// Times the step of a configuration for about `seconds`, then each kind of node once. On a GPU by its own clock, the whole
 /// step as one CUDA graph.
 pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
-    let step = record_step(config, None)?;
+    let step = record_step(config, Known::default(), 0, None)?;
     let device = Device::parse(&config.device)?;
     let mut program = device.program(step.graph)?;
     program.initialize(config.seed)?;
     program.write_f32(step.seed_gradient, &[1.0])?;
     // A learning rate of zero: the work is the same and the weights stay put however long it takes.
     program.write_f32(step.schedule, &[0.0, 1.0])?;
-    for (_, views) in &step.views {
-        let mut rng = Philox::new(config.seed, Purpose::Test, 0, 0);
-        let n = program.graph().ty(*views).elements();
-        program.write_f32(*views, &(0..n).map(|_| rng.normal()).collect::<Vec<_>>())?;
-    }
+    invent(&mut *program, &step.feeds, config)?;
     let all = program.graph().nodes().len();
     let samples = Samples::timed(seconds, || program.seconds(0..all))?;
     let time = samples.median();
@@ -60,7 +56,7 @@ pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(S
     let timing = StepTiming {
         images_per_second: config.batch as f64 / time,
         milliseconds: time * 1e3,
-        views_per_image: ssl::find(&config.method)?.views,
+        views_per_image: inputs(config)?.sizes().len(),
         batch: config.batch,
         threads: rayon::current_num_threads(),
         device: device.to_string(),
@@ -76,6 +72,36 @@ pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(S
         samples_milliseconds: samples.0.iter().map(|s| s * 1e3).collect(),
     };
     Ok((timing, by_op(&mut *program)?))
+}
+
+/// Inputs that make the step do its usual work: noise for views, everybody of the first class.
+fn invent(program: &mut dyn Program, feeds: &Feeds, config: &Config) -> Result<()> {
+    let n = |program: &dyn Program, t| program.graph().ty(t).elements();
+    for &(_, views) in &feeds.views {
+        let mut rng = Philox::new(config.seed, Purpose::Test, 0, 0);
+        let noise: Vec<f32> = (0..n(program, views)).map(|_| rng.normal()).collect();
+        program.write_f32(views, &noise)?;
+    }
+    for &(_, labels) in &feeds.labels {
+        program.write(labels, &vec![0; program.graph().ty(labels).bytes()])?;
+    }
+    if let Some(index) = feeds.index {
+        let images: Vec<u32> = (0..config.batch as u32).collect();
+        program.write(index, bytemuck::cast_slice(&images))?;
+    }
+    if let Some(negatives) = feeds.negatives {
+        let first = config.batch as u32;
+        let images: Vec<u32> = (first..first + n(program, negatives) as u32).collect();
+        program.write(negatives, bytemuck::cast_slice(&images))?;
+    }
+    if let Some(targets) = feeds.targets {
+        let classes = program.graph().ty(targets).shape[1];
+        program.write_f32(targets, &vec![1.0 / classes as f32; config.batch * classes])?;
+    }
+    for &(input, ramp) in &feeds.ramps {
+        program.write_f32(input, &[ramp.at(0.0)])?;
+    }
+    Ok(())
 }
 
 /// Where one run's time goes, most first.

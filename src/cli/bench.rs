@@ -8,6 +8,7 @@ use rusa::device::Device;
 use rusa::files::write_atomically;
 use rusa::graph::Precision;
 use rusa::ops::table::{OPS, find};
+use rusa::ssl::METHODS;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +137,36 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 }
             }
             common.write(&json!({"ceilings": ceilings, "timings": all}))?;
+        }
+        Command::Step { step, ceilings, common } if step.method == "all" => {
+            let how = (timed_device(&step.config_of("simclr")?.device)?, Precision::F32);
+            let ceilings =
+                ceilings.map_or_else(|| Ceilings::of(how.0, how.1), |path| Ceilings::read(&path))?;
+            say!(
+                "{:<18} {:>6} {:>10} {:>10} {:>10} {:>10}",
+                "method",
+                "views",
+                "images/s",
+                "ms",
+                "x simclr",
+                "GFLOP"
+            );
+            let (mut all, mut simclr) = (serde_json::Map::new(), None);
+            for method in METHODS {
+                let (t, _) = time_step(&step.config_of(method.name)?, ceilings, common.seconds)?;
+                let against = t.milliseconds / *simclr.get_or_insert(t.milliseconds);
+                say!(
+                    "{:<18} {:>6} {:>10.1} {:>10.2} {:>10.2} {:>10.2}",
+                    method.name,
+                    t.views_per_image,
+                    t.images_per_second,
+                    t.milliseconds,
+                    against,
+                    t.flops as f64 / 1e9,
+                );
+                all.insert(method.name.into(), serde_json::to_value(&t)?);
+            }
+            common.write(&json!({"ceilings": ceilings, "methods": all}))?;
         }
         Command::Step { step, ceilings, common } => {
             let config = step.config()?;

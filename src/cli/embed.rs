@@ -23,7 +23,8 @@ pub struct Arguments {
     /// Which images: train, test, or all: in data-set order, a test split of the set's own behind the rest.
     #[arg(long, default_value = "all", value_parser = ["train", "test", "all"])]
     split: String,
-    /// conv1, res2, res3, res4 or res5, average-pooled; the encoder's output if not given.
+    /// conv1, res2, res3, res4 or res5, averaged over the image; or projector.0, projector.1, …: the layers of a run's
+    /// projector, each with its norm and ReLU. The encoder's output if not given.
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
     /// The file to write.
@@ -36,13 +37,21 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let device = Device::parse(&arguments.device)?;
-    let Trained { about, state, .. } = Trained::open(&arguments.from)?;
+    let trained = Trained::open(&arguments.from)?;
+    let about = &trained.about;
     let options = Options { channels: Some(about.channels), ..Options::default() };
     let data = open_data(&arguments.data, &options)?;
     let layer = arguments.layer.clone().map_or(Layer::Features, Layer::Named);
-    let mut embedder =
-        Embedder::new(&about.encoder, None, &layer, &about.augment, about.size, about.channels, device)?;
-    embedder.load(&state)?;
+    let mut embedder = Embedder::of_layers(
+        &about.encoder,
+        trained.projector(),
+        &[layer],
+        &about.augment,
+        about.size,
+        about.channels,
+        device,
+    )?;
+    embedder.load(&trained.state)?;
 
     let splits: Vec<&Split> = match arguments.split.as_str() {
         "train" => vec![&data.train],

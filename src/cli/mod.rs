@@ -2,7 +2,10 @@
 
 mod augment;
 mod bench;
+mod compare;
 mod data;
+mod detect;
+mod diagnose;
 mod doctor;
 mod embed;
 mod eval;
@@ -35,7 +38,10 @@ struct Cli {
 enum Command {
     Pretrain(pretrain::Arguments),
     Eval(eval::Arguments),
+    Detect(detect::Arguments),
     Embed(embed::Arguments),
+    Diagnose(diagnose::Arguments),
+    Compare(compare::Arguments),
     Report(report::Arguments),
     Plan(plan::Arguments),
     Augment(augment::Arguments),
@@ -59,7 +65,10 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pretrain(a) => pretrain::run(a),
         Command::Eval(a) => eval::run(a),
+        Command::Detect(a) => detect::run(a),
         Command::Embed(a) => embed::run(a),
+        Command::Diagnose(a) => diagnose::run(a),
+        Command::Compare(a) => compare::run(a),
         Command::Report(a) => report::run(a),
         Command::Plan(a) => plan::run(a),
         Command::Augment(a) => augment::run(a),

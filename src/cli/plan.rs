@@ -4,9 +4,13 @@ use super::say;
 use super::step::StepArguments;
 use anyhow::Result;
 use rusa::bench::Ceilings;
+use rusa::files::write_atomically;
 use rusa::graph::plan::{Plan, Target};
+use rusa::report::step_svg;
+use rusa::ssl::{self, Known};
 use rusa::train::record_step;
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Show a training step before it runs: nodes, shapes, FLOPs, bytes, memory, and the least time it can take.
@@ -23,11 +27,24 @@ pub struct Arguments {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Draw the step: networks, loss, states and updates as boxes, tensors as lines, dashed where no gradient flows back.
+    #[arg(long, value_name = "FILE.svg")]
+    graph: Option<PathBuf>,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let config = arguments.step.config()?;
-    let graph = record_step(&config, None)?.graph;
+    let step = record_step(&config, Known::default(), 0, None)?;
+    if let Some(file) = &arguments.graph {
+        let [method, encoder, precision] = [&config.method, &config.encoder.name, &config.precision];
+        let title = format!(
+            "{method}: a step of {encoder} on {} images, {size}×{size}, {precision}",
+            config.batch,
+            size = config.data.size
+        );
+        write_atomically(file, step_svg(&step, &title, ssl::find(method)?.summary).as_bytes())?;
+    }
+    let graph = step.graph;
     let plan = Plan::new(&graph, Target::Cpu);
     let ceilings = match (arguments.peak_tflops, arguments.peak_gbs) {
         (Some(t), Some(g)) => Ceilings { flops_per_second: t * 1e12, bytes_per_second: g * 1e9 },

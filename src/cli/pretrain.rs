@@ -69,11 +69,11 @@ pub struct Arguments {
 fn after_help() -> String {
     let mut text = String::from("Methods:\n");
     for method in METHODS {
-        text += &format!("  {:<10} {}\n", method.name, method.summary);
+        text += &format!("  {:<18} {}\n", method.name, method.summary);
     }
     text += "\nPresets:\n";
     for preset in PRESETS {
-        text += &format!("  {:<22} {}\n", preset.name, preset.summary());
+        text += &format!("  {:<27} {}\n", preset.name, preset.summary());
     }
     text
 }
@@ -127,11 +127,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.method.as_deref() == Some("list") {
         for m in METHODS {
             say!(
-                "{}: {}\n    {}\n    avoids the trivial solution: {}",
+                "{}: {}\n    {}\n    avoids the trivial solution: {}\n    docs/methods/{}.md",
                 m.name,
                 m.summary,
                 m.paper,
-                m.avoids_collapse
+                m.avoids_collapse,
+                m.name,
             );
         }
         return Ok(ExitCode::SUCCESS);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use rusa::augment::Policy;
 use rusa::config::Config;
 use rusa::data::{self, Dataset, Options};
-use rusa::nn::Encoder;
+use rusa::nn::{Encoder, Projector};
 use rusa::tensor::HostTensor;
 use rusa::train::{Checkpoint, RunFolder, load_encoder};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,13 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// The projector of a run, where it works on the encoder's features as they are. A weight file has none.
+    pub fn projector(&self) -> Option<&Projector> {
+        let weight = self.state.get("projector.0.weight")?;
+        let fits = weight.shape.get(1).copied() == self.about.encoder.features().ok();
+        self.config.as_ref().map(|config| &config.projector).filter(|_| fits)
+    }
+
     /// `path` is a run folder, or an `encoder.safetensors` (ours, or torchvision's own under our metadata).
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {

@@ -12,7 +12,7 @@ pub struct StepArguments {
     #[arg(long, default_value = "resnet18")]
     encoder: String,
     #[arg(long, default_value = "simclr")]
-    method: String,
+    pub method: String,
     /// Pixels of a view, in height and width.
     #[arg(long, default_value_t = 32)]
     image: usize,
@@ -38,7 +38,12 @@ pub struct StepArguments {
 
 impl StepArguments {
     pub fn config(&self) -> Result<Config> {
-        let Self { encoder, method, image, channels, batch, preset, sets, device, precision } = self;
+        self.config_of(&self.method)
+    }
+
+    /// The same step by another method.
+    pub fn config_of(&self, method: &str) -> Result<Config> {
+        let Self { encoder, image, channels, batch, preset, sets, device, precision, method: _ } = self;
         Device::parse(device)?.check(Precision::parse(precision)?)?;
         let flags: Table = format!(
             "device = {device:?}\nprecision = {precision:?}\nmethod = {method:?}\nbatch = {batch}\n[data]\npath = ''\nsize = {image}\nchannels = {channels}\n\

@@ -9,7 +9,7 @@ pub use request::{Facts, Request, differences};
 use crate::augment::Policy;
 use crate::nn::{Encoder, Projector};
 use crate::optim::Optimizer;
-use crate::ssl::Loss;
+use crate::ssl::{self, InputSpec};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -30,7 +30,8 @@ pub struct Config {
     pub data: Data,
     pub encoder: Encoder,
     pub projector: Projector,
-    pub loss: Loss,
+    /// The method's own settings.
+    pub loss: Table,
     pub optimizer: Optimizer,
     pub checkpoint: Checkpoint,
     pub eval: Eval,
@@ -49,6 +50,9 @@ pub struct Data {
     pub channels: usize,
     /// Unreadable files tolerated, as a share of the set.
     pub max_bad: f64,
+    /// Where hashtags or places stand, for methods that learn from them; beside the images if empty.
+    #[serde(default)]
+    pub sidecar: String,
 }
 
 /// When to save, besides at the end of each epoch.
@@ -81,16 +85,14 @@ impl Config {
         let config: Self = table
             .try_into()
             .map_err(|e: toml::de::Error| Error::config("config", e.message().trim().to_string()))?;
-        config.check()?;
-        Ok(config)
+        config.checked()
     }
 
     /// Reads a `config.toml`.
     pub fn read(path: &std::path::Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let config: Self = toml::from_str(&text).map_err(|e| Error::data(path, e.to_string()))?;
-        config.check()?;
-        Ok(config)
+        config.checked()
     }
 
     /// The text of `config.toml`.
@@ -98,7 +100,13 @@ impl Config {
         toml::to_string_pretty(self).map_err(|e| Error::config("config", e.to_string()))
     }
 
-    fn check(&self) -> Result<()> {
+    /// What decides how the method sees a sample.
+    pub fn inputs(&self) -> InputSpec<'_> {
+        InputSpec { augment: &self.augment, size: self.data.size, loss: &self.loss }
+    }
+
+    /// The configuration with the method's settings complete.
+    fn checked(mut self) -> Result<Self> {
         let at_least_1 = [
             ("epochs", self.epochs),
             ("data.size", self.data.size),
@@ -120,8 +128,10 @@ impl Config {
         if !(0.0..=1.0).contains(&self.data.max_bad) {
             return Err(Error::config("data.max_bad", "is a share of the files, from 0 to 1"));
         }
-        crate::ssl::find(&self.method)?;
-        Ok(())
+        let method = ssl::find(&self.method)?;
+        self.loss = method.settings(&self.loss)?;
+        method.inputs(&self.inputs())?;
+        Ok(self)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Published settings by name: the files of `presets/`.
 
+use super::merge;
 use crate::{Error, Result};
-use toml::Table;
+use toml::{Table, Value};
 
 /// Settings for a whole run.
 pub struct Preset {
@@ -17,7 +18,26 @@ macro_rules! presets {
     };
 }
 
-presets!["fashion-mnist", "cifar-simclr", "lightly-cifar-simclr", "imagenet-simclr"];
+presets![
+    "fashion-mnist",
+    "cifar-simclr",
+    "cifar-moco-v2",
+    "cifar-byol",
+    "cifar-simsiam",
+    "cifar-barlow-twins",
+    "cifar-vicreg",
+    "cifar-swav",
+    "lightly-cifar-simclr",
+    "lightly-cifar-moco",
+    "lightly-cifar-byol",
+    "lightly-cifar-simsiam",
+    "lightly-cifar-barlow-twins",
+    "lightly-cifar-swav",
+    "imagenet-simclr",
+];
+
+/// What each method wants otherwise than the presets' own.
+const METHODS: &str = include_str!("../../presets/methods.toml");
 
 impl Preset {
     /// The preset of that name, or an error that lists the names there are.
@@ -31,6 +51,20 @@ impl Preset {
     /// What it is, from the comment on its first line.
     pub fn summary(&self) -> &'static str {
         self.text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+    }
+
+    /// Its settings, and if `method` is not its own, what that one wants otherwise.
+    pub fn table_for(&self, method: Option<&str>) -> Result<Table> {
+        let mut table = self.table()?;
+        let own = table.get("method").and_then(Value::as_str).unwrap_or_default().to_string();
+        let Some(method) = method.filter(|&m| m != own) else { return Ok(table) };
+        table.insert("method".into(), method.into());
+        table.remove("loss");
+        let wants: Table = METHODS.parse().map_err(|e| Error::config("methods.toml", format!("{e}")))?;
+        if let Some(Value::Table(wants)) = wants.get(method) {
+            merge(&mut table, wants);
+        }
+        Ok(table)
     }
 
     /// Its settings.

@@ -79,15 +79,16 @@ impl Request {
     pub fn resolve(&self, data: Facts) -> Result<Config> {
         let said = self.said()?;
         let side = data.side.map_or(SMALL, |side| side.min(SMALL));
+        let method = said.get("method").and_then(Value::as_str);
         let preset = match &self.preset {
             Some(name) => Preset::find(name)?,
-            None => Preset::find(if data.channels == 1 && side <= 32 {
-                "fashion-mnist"
-            } else {
-                "lightly-cifar-simclr"
-            })?,
+            None if data.channels == 1 && side <= 32 => Preset::find("fashion-mnist")?,
+            None => {
+                let published = method.and_then(|m| Preset::find(&format!("lightly-cifar-{m}")).ok());
+                published.map_or_else(|| Preset::find("lightly-cifar-simclr"), Ok)?
+            }
         };
-        let mut preset = preset.table()?;
+        let mut preset = preset.table_for(method)?;
         let says = |section: &str, key: &str| said.get(section).is_some_and(|s| s.get(key).is_some());
         if says("encoder", "name")
             && let Some(Value::Table(encoder)) = preset.get_mut("encoder")

@@ -1,6 +1,7 @@
 //! What is in a data set, for `rusa data inspect`.
 
 use super::folder::progress;
+use super::sidecar::{PlaceSummary, Places, TagSummary, Tags};
 use super::{Image, Kind, Options, Split, open};
 use crate::Result;
 use rayon::prelude::*;
@@ -28,6 +29,10 @@ pub struct Summary {
     /// The fraction allowed.
     pub max_bad: f64,
     pub notes: Vec<String>,
+    /// If there are hashtags beside the set.
+    pub tags: Option<TagSummary>,
+    /// If there are GPS positions beside the set or in its pictures.
+    pub places: Option<PlaceSummary>,
 }
 
 /// One split.
@@ -76,6 +81,8 @@ pub fn inspect(path: &str, options: &Options, decode: bool) -> Result<Summary> {
         decode_all(&set.train)?;
         decode_all(&set.test)?;
     }
+    let tags = Tags::find(&set, &Default::default())?.map(TagSummary::from);
+    let places = Places::find(&set, &Default::default())?.map(PlaceSummary::from);
     let bad: Vec<Bad> = set.bad.list().into_iter().map(|(file, why)| Bad { file, why }).collect();
     Ok(Summary {
         path: set.path,
@@ -89,6 +96,8 @@ pub fn inspect(path: &str, options: &Options, decode: bool) -> Result<Summary> {
         bad,
         max_bad: options.max_bad,
         notes: set.notes,
+        tags,
+        places,
     })
 }
 
@@ -179,6 +188,8 @@ impl fmt::Display for Summary {
         if self.train.by_class.len() > SHOWN_CLASSES {
             writeln!(f, "  {:>9} {:>9}  and {} more", "", "", self.train.by_class.len() - SHOWN_CLASSES)?;
         }
+        self.tags.iter().try_for_each(|tags| write!(f, "{tags}"))?;
+        self.places.iter().try_for_each(|places| write!(f, "{places}"))?;
         if !self.bad.is_empty() {
             writeln!(f, "\n{} unreadable files ({:.2} %):", self.bad.len(), 100.0 * self.bad_fraction)?;
             for bad in self.bad.iter().take(10) {

@@ -22,14 +22,14 @@ use std::thread::{Builder, JoinHandle};
 pub const DEPTH: usize = 2;
 
 /// What batches are to be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Samples a batch.
     pub batch: usize,
-    /// Views a sample.
-    pub views: usize,
-    /// Values a view: height · width · channels.
-    pub view_len: usize,
+    /// Values of each view of a sample: height · width · channels.
+    pub views: Vec<usize>,
+    /// Labels a sample.
+    pub labels: usize,
     pub seed: u64,
     /// A new order each epoch, or data-set order.
     pub shuffle: bool,
@@ -52,10 +52,12 @@ pub struct Sample {
 pub struct Batch {
     /// Index in the split of each sample: `[N]`.
     pub ids: Vec<usize>,
-    /// Class of each sample: `[N]`.
+    /// What the filler says of each sample, `[L·N]`: label l of sample i is at l·N + i.
     pub labels: Vec<i64>,
-    /// [V·N, view_len]: view v of sample i is row v·N + i.
+    /// The views one behind the other, each `[N, its length]`.
     pub views: Vec<f32>,
+    /// Where in `views` each begins.
+    pub starts: Vec<usize>,
     /// Where the buffers go when the batch is dropped.
     home: Option<Sender<Batch>>,
 }
@@ -66,6 +68,7 @@ impl Batch {
             ids: take(&mut self.ids),
             labels: take(&mut self.labels),
             views: take(&mut self.views),
+            starts: take(&mut self.starts),
             home: None,
         }
     }
@@ -82,7 +85,7 @@ impl Drop for Batch {
 
 /// Makes epochs of batches from a split.
 ///
-/// `fill` writes the views of one sample, a slice of `view_len` values each, from its picture; it runs on many threads.
+/// `fill` writes the views of one sample, a slice each, and its labels, from its picture; it runs on many threads.
 pub struct Loader<F> {
     split: Split,
     plan: Plan,
@@ -93,12 +96,12 @@ pub struct Loader<F> {
 
 impl<F> Loader<F>
 where
-    F: Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync + 'static,
+    F: Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync + 'static,
 {
     /// # Errors
     /// If not even one batch can be had.
     pub fn new(split: Split, plan: Plan, fill: F) -> Result<Self> {
-        if plan.batch == 0 || plan.views == 0 || plan.view_len == 0 {
+        if plan.batch == 0 || plan.views.is_empty() || plan.views.contains(&0) {
             return Err(Error::config("batch", "batch, views and view size must be at least 1"));
         }
         if batches(&plan, split.len()) == 0 {
@@ -124,7 +127,7 @@ where
         let stop = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             split: self.split.clone(),
-            plan: self.plan,
+            plan: self.plan.clone(),
             fill: self.fill.clone(),
             pool: self.pool.clone(),
             used: self.used.clone(),
@@ -188,7 +191,7 @@ struct Worker<F> {
 
 impl<F> Worker<F>
 where
-    F: Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync,
+    F: Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync,
 {
     /// Batch `k` of the epoch.
     fn batch(&self, order: &[u32], k: usize) -> Result<Batch> {
@@ -204,41 +207,56 @@ where
 
     fn fill(&self, members: &[u32]) -> Result<Batch> {
         thread_local!(static IMAGE: RefCell<Image> = RefCell::default());
-        let Plan { views, view_len, .. } = self.plan;
+        let Plan { views, labels, .. } = &self.plan;
         let n = members.len();
         let mut batch = self.buffers(n);
-        let Batch { ids, labels, views: values, .. } = &mut batch;
 
-        // The slots of one sample side by side: sample-major references into the view-major buffer.
-        let mut by_view: Vec<_> =
-            values.chunks_exact_mut(n * view_len).map(|v| v.chunks_exact_mut(view_len)).collect();
-        let mut slots = Vec::with_capacity(views * n);
-        for _ in 0..n {
-            slots.extend(by_view.iter_mut().filter_map(Iterator::next));
+        // What belongs to one sample side by side: sample-major references into the view-major buffers.
+        let mut slots: Vec<Vec<&mut [f32]>> = (0..n).map(|_| Vec::with_capacity(views.len())).collect();
+        let mut rest = batch.views.as_mut_slice();
+        for &len in views {
+            let (view, behind) = rest.split_at_mut(n * len);
+            slots.iter_mut().zip(view.chunks_exact_mut(len)).for_each(|(slots, view)| slots.push(view));
+            rest = behind;
         }
-        let rows = slots.par_chunks_exact_mut(views).zip(ids.par_iter_mut()).zip(labels.par_iter_mut());
-        let done = rows.zip(members).try_for_each(|(((slots, id), label), &member)| {
+        let mut drawn = vec![0; n * labels];
+        let no_labels = || -> &mut [i64] { &mut [] };
+        let mut each: Vec<&mut [i64]> = drawn.chunks_exact_mut((*labels).max(1)).collect();
+        each.resize_with(n, no_labels);
+        let rows = slots.par_iter_mut().zip(batch.ids.par_iter_mut()).zip(each);
+        let done = rows.zip(members).try_for_each(|(((slots, id), labels), &member)| {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             // Taken, not borrowed: `fill` may itself use rayon, and this thread then start on another sample.
             let mut image = IMAGE.take();
             *id = self.split.read(member as usize, &mut image)?;
-            *label = self.split.label(*id);
-            let result = (self.fill)(Sample { epoch: self.epoch, id: *id }, &image, slots);
+            let result = (self.fill)(Sample { epoch: self.epoch, id: *id }, &image, slots, labels);
             IMAGE.set(image);
             result
         });
+        batch.labels = label_major(&drawn, n, *labels);
         done.map(|()| batch)
     }
 
     /// Buffers of a batch that was dropped, or new ones, for `n` samples. Their content is any.
     fn buffers(&self, n: usize) -> Batch {
-        let new = || Batch { ids: Vec::new(), labels: Vec::new(), views: Vec::new(), home: None };
+        let new = || Batch {
+            ids: Vec::new(),
+            labels: Vec::new(),
+            views: Vec::new(),
+            starts: Vec::new(),
+            home: None,
+        };
         let mut batch = self.used.1.try_recv().unwrap_or_else(|_| new());
         batch.ids.resize(n, 0);
-        batch.labels.resize(n, 0);
-        batch.views.resize(n * self.plan.views * self.plan.view_len, 0.0);
+        batch.starts.clear();
+        let mut all = 0;
+        for len in &self.plan.views {
+            batch.starts.push(all);
+            all += n * len;
+        }
+        batch.views.resize(all, 0.0);
         batch.home = Some(self.used.0.clone());
         batch
     }
@@ -256,6 +274,11 @@ pub fn order(plan: &Plan, count: usize, epoch: u32) -> Vec<u32> {
         Philox::new(plan.seed, Purpose::Shuffle, epoch, 0).shuffle(&mut order);
     }
     order
+}
+
+/// \[n,labels\] to \[labels,n\].
+pub fn label_major(drawn: &[i64], n: usize, labels: usize) -> Vec<i64> {
+    (0..labels * n).map(|i| drawn[i % n * labels + i / n]).collect()
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

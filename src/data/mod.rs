@@ -12,7 +12,7 @@
 
 mod bad;
 mod cifar;
-mod decode;
+pub(crate) mod decode;
 mod embedded;
 mod folder;
 mod idx;
@@ -20,6 +20,7 @@ mod image;
 mod inspect;
 pub mod loader;
 mod open;
+pub mod sidecar;
 mod source;
 
 #[cfg(test)]

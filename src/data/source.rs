@@ -116,6 +116,12 @@ impl Split {
         self.len() == 0
     }
 
+    /// Some of its pictures, by their numbers in it.
+    pub fn only(&self, kept: &[usize]) -> Self {
+        let members: Vec<u32> = kept.iter().map(|&i| self.member(i) as u32).collect();
+        Self { members: Some(members.into()), ..self.clone() }
+    }
+
     /// The channels of every picture [`Split::read`] gives: 1 or 3.
     pub fn channels(&self) -> usize {
         self.channels
@@ -174,6 +180,11 @@ impl Split {
             }
         }
         Ok(true)
+    }
+
+    /// All the pictures that the split was taken from.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
     }
 
     /// Where picture `i` stands in the data set that the split was taken from.

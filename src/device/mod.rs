@@ -66,8 +66,11 @@ pub trait Program: Send {
     fn initialize(&mut self, seed: u64) -> Result<()> {
         for kind in [Kind::Param, Kind::State] {
             for t in self.graph().of_kind(kind) {
-                let info = self.graph().info(t);
-                let values = initial_values(info.init, &info.name, info.ty.elements(), seed);
+                let mut of = self.graph().info(t);
+                while let Init::Copy(other) = of.init {
+                    of = self.graph().info(other);
+                }
+                let values = initial_values(of.init, &of.name, &of.ty.shape, seed);
                 self.write_f32(t, &values)?;
             }
         }
@@ -125,7 +128,8 @@ pub trait Program: Send {
     }
 }
 
-fn initial_values(init: Init, name: &str, n: usize, seed: u64) -> Vec<f32> {
+fn initial_values(init: Init, name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
+    let n: usize = shape.iter().product();
     // FNV-1a, so that the name is the stream.
     let hash =
         name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
@@ -135,5 +139,14 @@ fn initial_values(init: Init, name: &str, n: usize, seed: u64) -> Vec<f32> {
         Init::Ones => vec![1.0; n],
         Init::Normal(std) => (0..n).map(|_| std * rng.normal()).collect(),
         Init::Uniform(bound) => (0..n).map(|_| rng.range(-bound, bound)).collect(),
+        Init::UnitRows => {
+            let mut values: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
+            for row in values.chunks_exact_mut(shape.last().map_or(1, |&d| d.max(1))) {
+                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|x| *x /= length);
+            }
+            values
+        }
+        Init::Copy(_) => unreachable!("resolved before"),
     }
 }

@@ -1,6 +1,7 @@
 //! Images to features: an encoder in evaluation mode, run over a split.
 
-use super::Features;
+use super::layer::pool_to_grid;
+use super::{Features, Layer};
 use crate::augment::Policy;
 use crate::data::{Image, Split};
 use crate::device::{Device, Program};
@@ -16,28 +17,24 @@ use std::collections::BTreeMap;
 /// Images a run of the encoder takes.
 const BATCH: usize = 128;
 
-/// What to read off the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The encoder's output after global average pooling.
-    Features,
-    /// conv1, res2, res3, res4 or res5, average-pooled.
-    Named(String),
-}
-
 /// An encoder ready to embed images.
 pub struct Embedder {
     program: Box<dyn Program>,
     images: TensorId,
-    /// Features first; then the embeddings, where there is a projector.
-    outputs: Vec<TensorId>,
+    outputs: Vec<Output>,
     transform: Augment,
     channels: usize,
 }
 
+/// A tensor to read, and the side of the grid it is pooled to; 0 where it is \[N,D\] already.
+struct Output {
+    tensor: TensorId,
+    grid: usize,
+}
+
 impl Embedder {
-    /// An encoder, and on request its projector, with weights to come. Images are resized and cropped to `size` and
-    /// normalised as `policy` says.
+    /// An encoder that gives one layer and, if there is a projector, that one's output behind it; weights to come.
+    /// Images are resized and cropped to `size` and normalised as `policy` says.
     pub fn new(
         encoder: &Encoder,
         projector: Option<&Projector>,
@@ -47,28 +44,42 @@ impl Embedder {
         channels: usize,
         device: Device,
     ) -> Result<Self> {
+        let layers: Vec<Layer> = [layer.clone()]
+            .into_iter()
+            .chain(projector.map(|p| Layer::of_projector(p.layers.saturating_sub(1))))
+            .collect();
+        Self::of_layers(encoder, projector, &layers, policy, size, channels, device)
+    }
+
+    /// An encoder, with its projector where layers of that are asked for, that gives several layers in one pass.
+    ///
+    /// Spatial layers are pooled on the host: reading them costs a GPU's bus, but only in evaluation.
+    pub fn of_layers(
+        encoder: &Encoder,
+        projector: Option<&Projector>,
+        layers: &[Layer],
+        policy: &Policy,
+        size: usize,
+        channels: usize,
+        device: Device,
+    ) -> Result<Self> {
         policy.check(size, channels)?;
         let mut graph = Graph::new();
         let images = graph.input("images", TensorType::f32([BATCH, size, size, channels]))?;
         let encoded = encoder.record(&mut graph, images, Mode::Eval)?;
-        let features = match layer {
-            Layer::Features => encoded.features,
-            Layer::Named(name) => {
-                let found = encoded.layers.iter().find(|(n, _)| n == name).ok_or_else(|| {
-                    let names: Vec<_> = encoded.layers.iter().map(|(n, _)| *n).collect();
-                    Error::config(
-                        "layer",
-                        format!("there is no layer `{name}`; there are {}", names.join(", ")),
-                    )
-                })?;
-                graph.apply1(GlobalAvgPool, &[found.1])?
-            }
+        let head = match projector {
+            Some(projector) => projector.record_layers(&mut graph, encoded.features, Mode::Eval)?,
+            None => Vec::new(),
         };
-        let mut outputs = vec![features];
-        if let Some(projector) = projector {
-            outputs.push(projector.record(&mut graph, encoded.features, Mode::Eval)?);
+        let mut outputs = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let (mut tensor, mut grid) = layer.find(&encoded, &head, |t| graph.ty(t).shape.to_vec())?;
+            if grid == 1 {
+                (tensor, grid) = (graph.apply1(GlobalAvgPool, &[tensor])?, 0);
+            }
+            graph.keep(tensor);
+            outputs.push(Output { tensor, grid });
         }
-        outputs.iter().for_each(|&t| graph.keep(t));
         let program = device.program(graph)?;
         Ok(Self { program, images, outputs, transform: policy.op(size), channels })
     }
@@ -88,11 +99,14 @@ impl Embedder {
         self.program.initialize(seed)
     }
 
-    /// The features of every image of a split, in its order.
+    /// The first layer asked for, of every image of a split, in its order.
     pub fn embed(&mut self, split: &Split) -> Result<Features> {
-        let mut all =
-            self.embed_views(split, split.len(), &|image, _| ViewParams::eval(image.height, image.width))?;
-        Ok(all.swap_remove(0))
+        Ok(self.embed_layers(split)?.swap_remove(0))
+    }
+
+    /// Every layer asked for, of every image of a split.
+    pub fn embed_layers(&mut self, split: &Split) -> Result<Vec<Features>> {
+        self.embed_views(split, split.len(), &|image, _| ViewParams::eval(image.height, image.width))
     }
 
     /// The outputs of the first `count` images of a split, each seen through the view that `view` draws for it.
@@ -124,14 +138,25 @@ impl Embedder {
             labels.extend(batch?);
             self.program.write_f32(self.images, &views)?;
             self.program.run_all()?;
-            for (values, &output) in values.iter_mut().zip(&self.outputs) {
-                let batch = self.program.read_f32(output)?;
-                values.extend_from_slice(&batch[..batch.len() / BATCH * n]);
+            for (values, output) in values.iter_mut().zip(&self.outputs) {
+                let batch = self.program.read_f32(output.tensor)?;
+                let rows = &batch[..batch.len() / BATCH * n];
+                if output.grid > 0 {
+                    let shape = &self.program.graph().ty(output.tensor).shape;
+                    values.extend(pool_to_grid(rows, [shape[1], shape[2], shape[3]], output.grid));
+                } else {
+                    values.extend_from_slice(rows);
+                }
             }
         }
-        let d = |t: TensorId| self.program.graph().ty(t).shape[1];
         let outputs = self.outputs.iter().zip(values);
-        outputs.map(|(&t, values)| Features::new(values, d(t), labels.clone())).collect()
+        outputs.map(|(output, values)| Features::new(values, self.width(output), labels.clone())).collect()
+    }
+
+    /// Features a row of an output has.
+    fn width(&self, output: &Output) -> usize {
+        let shape = &self.program.graph().ty(output.tensor).shape;
+        if output.grid > 0 { output.grid * output.grid * shape[3] } else { shape[1] }
     }
 }
 
@@ -153,4 +178,49 @@ pub fn raw_pixels(split: &Split, policy: &Policy, size: usize, channels: usize) 
         })
         .collect();
     Features::new(values, len, labels?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{self, Options};
+
+    const IMAGES: usize = 9;
+
+    #[test]
+    fn several_layers_in_one_pass_are_each_alone() {
+        let data = data::open("embedded", &Options::default()).unwrap();
+        let encoder = Encoder { width: 2, ..Encoder::new("resnet10", 16) };
+        let projector = Projector { layers: 3, hidden: 12, out: 5, batch_norm: true, ..Default::default() };
+        let policy = Policy::default();
+        let read = |mut embedder: Embedder| {
+            embedder.initialize(3).unwrap();
+            let view = |image: &Image, _: usize| ViewParams::eval(image.height, image.width);
+            embedder.embed_views(&data.test, IMAGES, &view).unwrap()
+        };
+        let several = |layers: &[Layer]| {
+            Embedder::of_layers(&encoder, Some(&projector), layers, &policy, 16, 1, Device::Cpu)
+        };
+        let layers = Layer::all(Some(&projector));
+        let all = read(several(&layers).unwrap());
+        let widths: Vec<usize> = all.iter().map(|f| f.d).collect();
+        assert_eq!(widths, [512, 512, 256, 128, 64, 16, 12, 12, 5]);
+        for (layer, found) in layers.iter().zip(&all) {
+            // A grid of equal cells has the mean of the whole; the rest is as it would be alone.
+            let alone = read(several(&[Layer::Named(layer.name().into())]).unwrap()).swap_remove(0);
+            assert_eq!((found.n, &found.labels), (IMAGES, &alone.labels));
+            for i in 0..IMAGES {
+                let cells = found.d / alone.d;
+                for (c, expected) in alone.row(i).iter().enumerate() {
+                    let got = found.row(i)[c..].iter().step_by(alone.d).sum::<f32>() / cells as f32;
+                    assert!((got - expected).abs() < 1e-5, "{layer:?} row {i}: {got} {expected}");
+                }
+            }
+        }
+        // One layer and the projector's output, as pretraining is concluded.
+        let pair = Embedder::new(&encoder, Some(&projector), &Layer::Features, &policy, 16, 1, Device::Cpu);
+        assert_eq!(read(pair.unwrap()), [all[5].clone(), all[8].clone()]);
+        let none = Embedder::of_layers(&encoder, None, &layers, &policy, 16, 1, Device::Cpu);
+        assert!(none.err().unwrap().to_string().contains("there is no layer `projector.0`"));
+    }
 }

@@ -28,6 +28,13 @@ impl Features {
         &self.data[i * self.d..][..self.d]
     }
 
+    /// Some of the rows, in the order given.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut data = Vec::with_capacity(rows.len() * self.d);
+        rows.iter().for_each(|&row| data.extend_from_slice(self.row(row)));
+        Self { data, n: rows.len(), d: self.d, labels: rows.iter().map(|&row| self.labels[row]).collect() }
+    }
+
     /// The rows scaled to unit length, `[n, d]`.
     pub fn l2_normalized(&self) -> Vec<f32> {
         let mut rows = self.data.clone();

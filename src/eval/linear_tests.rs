@@ -1,3 +1,4 @@
+use super::super::lbfgs::Objective;
 use super::*;
 
 fn gaussian(n: usize, d: usize, classes: usize, spread: f32, seed: u64) -> Features {
@@ -93,6 +94,44 @@ fn the_optimum_is_one() {
     // Biases are free up to a common shift; weights are not.
     let worst = wa[..48].iter().zip(&wb[..48]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(worst < 5e-3, "{worst}");
+}
+
+/// With more features than rows the fit is made in the span of the rows: the same fit.
+#[test]
+fn the_span_of_the_rows_is_enough() {
+    let (n, d, classes) = (40, 90, 4);
+    let f = gaussian(n, d, classes, 2.0, 9);
+    let y: Vec<Option<usize>> = f.labels.iter().map(|l| Some(((l + 5) / 10) as usize)).collect();
+    let mut x = f.data.clone();
+    Standardizer::fit(&x, d).apply(&mut x);
+    let stop = Stop { iterations: 500, tolerance: 1e-10 };
+    let fit = |x: &[f32], d: usize| {
+        let mut w = vec![0.0; classes * (d + 1)];
+        minimise(&Problem::new(x, &y, classes, 3e-2, &covariance(x, d)), &mut w, &stop);
+        w
+    };
+    let direct = fit(&x, d);
+    let space = RowSpace::of(&x, d).unwrap();
+    let back = space.back(&fit(&space.coordinates(), n), classes);
+    let worst = direct.iter().zip(&back).take(classes * d).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let largest = direct[..classes * d].iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+    assert!(worst < 1e-2 * largest, "{worst} of {largest}");
+}
+
+/// 100 rows hold out 20, each fifth in turn: the accuracy that chooses counts every row once.
+#[test]
+fn few_rows_choose_by_cross_validation() {
+    let (train, test) = (gaussian(100, 30, 4, 3.0, 1), gaussian(2000, 30, 4, 3.0, 2));
+    let probe = linear_probe(&train, &test, &Default::default()).unwrap();
+    assert!(probe.tried.len() > 1, "{probe:?}");
+    for (_, top1) in &probe.tried {
+        let hits = top1 * 100.0;
+        assert!((hits - hits.round()).abs() < 1e-9, "{probe:?}");
+        // Every row was judged by a fit that had not seen it, so what is seen is near what the test set says.
+        assert!((top1 - probe.accuracy.top1).abs() < 0.15, "{probe:?}");
+    }
+    let of_twenty = probe.tried.iter().all(|(_, top1)| ((top1 * 20.0).round() - top1 * 20.0).abs() < 1e-9);
+    assert!(!of_twenty, "a single part of 20 rows was judged: {probe:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! How good are frozen features? Protocols (weighted kNN, linear probe), collapse diagnostics and pictures of the
-//! feature space, all on plain row-major `[n, d]` matrices.
+//! How good are frozen features? Protocols (weighted kNN, linear probes of every layer and with few labels, retrieval,
+//! clustering), collapse diagnostics and pictures of the feature space, all on plain row-major `[n, d]` matrices.
 //!
 //! Every result is the same whatever the number of threads: work is cut into fixed blocks and reduced in their order.
 //!
@@ -14,26 +14,48 @@
 //! ```
 
 mod accuracy;
+mod agreement;
+mod clustering;
+pub mod detection;
 mod diagnostics;
 mod embed;
 mod features;
+mod few;
+mod finetune;
 mod knn;
+mod layer;
 mod lbfgs;
 mod linear;
 mod map;
 mod neighbours;
 mod protocol;
+mod retrieval;
+mod row_space;
+mod seeds;
+mod softmax;
 mod spectrum;
+mod start;
 mod verdict;
 
 pub use accuracy::{Accuracy, wilson_interval};
-pub use diagnostics::{Collapse, alignment, feature_std, uniformity};
-pub use embed::{Embedder, Layer, raw_pixels};
+pub use agreement::{Agreement, agreement};
+pub use clustering::{Clustering, clustering};
+pub use diagnostics::{
+    AGREEMENT_KS, Collapse, Curve, DeadPrototypes, Invariance, NUISANCES, NeighbourAgreement, Nuisance,
+    Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, loss_at_chance,
+    neighbour_agreement, stuck_loss, uniformity,
+};
+pub use embed::{Embedder, raw_pixels};
 pub use features::{Features, Standardizer, l2_normalize_rows};
+pub use few::{FEW_LABELS, balanced_draw, few_labels};
+pub use finetune::{FinetuneOptions, Finetuner, Labels, Network, finetune};
 pub use knn::{KnnOptions, knn};
+pub use layer::{GRID_FEATURES, Layer, SPATIAL_LAYERS};
 pub use linear::{LinearOptions, LinearProbe, linear_probe};
 pub use map::{MAP_MAX_POINTS, map2d};
 pub use neighbours::{Neighbour, neighbours};
-pub use protocol::{Scores, judge};
+pub use protocol::{LayerScore, Scores, judge, judge_layer, linear_over_seeds};
+pub use retrieval::{Recall, Retrieval, retrieval};
+pub use seeds::Spread;
 pub use spectrum::{effective_rank, singular_values};
-pub use verdict::{Verdict, verdict};
+pub use verdict::{Verdict, verdict, verdicts};

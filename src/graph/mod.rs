@@ -39,6 +39,10 @@ pub enum Init {
     Normal(f32),
     /// Uniform in ±bound.
     Uniform(f32),
+    /// Normal, then each row (of the last axis) brought to unit length.
+    UnitRows,
+    /// What that tensor holds: a teacher begins as its student.
+    Copy(TensorId),
 }
 
 /// What a node does to an output that may already hold something.
@@ -88,7 +92,12 @@ pub struct Graph {
     precision: Precision,
     /// By parameter.
     copies: HashMap<TensorId, TensorId>,
+    /// Whether what is recorded belongs to the teacher.
+    teaching: bool,
 }
+
+/// The prefix of a teacher's tensors: its copy of `encoder.conv1.weight` is `teacher.encoder.conv1.weight`.
+pub const TEACHER: &str = "teacher";
 
 /// What activations are stored in, and the weights that meet them. Statistics, losses, gradients of weights and the
 /// weights themselves are f32 always.
@@ -194,8 +203,36 @@ impl Graph {
         copy
     }
 
+    /// While teaching, every parameter asked for is a copy that no gradient flows into, named `teacher.…`: the network that
+    /// methods with a moving average learn from. States it meets, such as running statistics, are the teacher's own.
+    ///
+    /// [`Self::teachers`] pairs the copies with what they follow.
+    pub fn set_teaching(&mut self, teaching: bool) {
+        self.teaching = teaching;
+    }
+
+    /// Each of the teacher's parameters with the student's.
+    pub fn teachers(&self) -> Vec<(TensorId, TensorId)> {
+        let pair = |(id, info): (TensorId, &TensorInfo)| match info.init {
+            Init::Copy(of) => Some((id, of)),
+            _ => None,
+        };
+        self.tensors().filter_map(pair).collect()
+    }
+
     fn shared(&mut self, name: &str, ty: TensorType, init: Init, kind: Kind) -> Result<TensorId> {
-        let name = self.scoped(name);
+        let student = self.scoped(name);
+        let (name, init, kind) = match (self.teaching, kind) {
+            (false, _) => (student, init, kind),
+            (true, Kind::Param) => {
+                // A student that is recorded after its teacher must find its parameters.
+                self.teaching = false;
+                let of = self.shared(name, ty.clone(), init, kind);
+                self.teaching = true;
+                (format!("{TEACHER}.{student}"), Init::Copy(of?), Kind::State)
+            }
+            (true, _) => (format!("{TEACHER}.{student}"), init, kind),
+        };
         if let Some(&id) = self.names.get(&name) {
             let info = self.info(id);
             if info.kind != kind || info.ty != ty {
@@ -285,7 +322,10 @@ impl Graph {
         outputs: Vec<TensorId>,
         writes: Vec<Write>,
     ) {
-        let scope = self.scope.join(".");
+        let mut scope = self.scope.join(".");
+        if self.teaching {
+            scope = format!("{TEACHER}.{scope}");
+        }
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs, writes, scope });
     }
 

@@ -32,10 +32,16 @@ impl Default for Projector {
 impl Projector {
     /// Records the head on features \[N,D\]; names count as in a `torch.nn.Sequential` (`projector.0.weight`, …).
     pub fn record(&self, graph: &mut Graph, x: TensorId, mode: Mode) -> Result<TensorId> {
+        Ok(*self.record_layers(graph, x, mode)?.last().expect("at least one layer"))
+    }
+
+    /// As [`record`](Self::record), and gives every linear layer's output \[N,·\], behind its norm and ReLU, in order.
+    pub fn record_layers(&self, graph: &mut Graph, x: TensorId, mode: Mode) -> Result<Vec<TensorId>> {
         if self.layers == 0 || self.hidden == 0 || self.out == 0 {
             return Err(Error::config("projector", "layers, hidden and out must be at least 1"));
         }
         graph.scope("projector", |graph| {
+            let mut outputs = Vec::with_capacity(self.layers);
             let mut x = x;
             let mut index = 0;
             for layer in 0..self.layers {
@@ -51,8 +57,9 @@ impl Projector {
                     x = graph.apply1(Relu, &[x])?;
                 }
                 index += usize::from(!last);
+                outputs.push(x);
             }
-            Ok(x)
+            Ok(outputs)
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::{Args, Cost, Op, moved};
 use crate::Result;
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
+use crate::graph::{Graph, Precision, TensorId};
 use crate::kernel;
 use crate::tensor::{DType, TensorType};
 use bytemuck::{Pod, Zeroable};
@@ -29,6 +30,14 @@ pub const KERNELS: &[Signature] = &[Multi::SIGNATURE];
 /// Copies each input into the output of the same number.
 #[derive(Debug)]
 pub struct Cast;
+
+/// An f32 tensor, which no gradient flows into, as activations of the graph's precision.
+pub fn activation(graph: &mut Graph, x: TensorId) -> Result<TensorId> {
+    match graph.precision() {
+        Precision::F32 => Ok(x),
+        Precision::Bf16 => graph.apply1(Cast, &[x]),
+    }
+}
 
 impl Op for Cast {
     fn name(&self) -> &'static str {

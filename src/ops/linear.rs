@@ -120,43 +120,10 @@ impl Op for Linear {
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
         Ok(match self {
-            Self::Forward => {
-                let ([n, d], [k, _]) = (on.dims(0), on.dims(1));
-                let (entry, grid) = product(on, n, k, 1, d % 8 == 0, FORWARD);
-                let (x, w, b, y) = (on.input(0), on.input(1), on.input(2), on.output(0));
-                vec![Launch::grid(entry, grid.0, grid.1, LinearForward { n, d, k, x, w, b, y })]
-            }
-            Self::BackwardInput => {
-                let ([n, k], [_, d]) = (on.dims(0), on.dims(1));
-                let (entry, grid) = product(on, n, d, 1, d % 8 == 0 && k % 8 == 0, BACKWARD_INPUT);
-                let (accumulate, dy, w, dx) = (on.accumulate(0), on.input(0), on.input(1), on.output(0));
-                vec![Launch::grid(
-                    entry,
-                    grid.0,
-                    grid.1,
-                    LinearBackwardInput { n, d, k, accumulate, dy, w, dx },
-                )]
-            }
-            Self::BackwardWeight => {
-                let ([n, k], [_, d]) = (on.dims(0), on.dims(1));
-                let parts = Parts::of_weight(&[on.ty(0).clone(), on.ty(1).clone()]);
-                let aligned = d % 8 == 0 && k % 8 == 0;
-                let (entry, grid) = product(on, k, d, parts.count, aligned, BACKWARD_WEIGHT);
-                let (accumulate, dw) = parts.target(on);
-                let (rows_per_split, dy, x) = (parts.rows as u32, on.input(0), on.input(1));
-                let sums = LinearBackwardWeight { n, d, k, rows_per_split, accumulate, dy, x, dw };
-                parts.and_reduce(on, Launch::grid(entry, grid.0, grid.1, sums))
-            }
-            Self::BackwardBias => {
-                let [n, k] = on.dims(0);
-                let parts = Parts::of_bias(on.ty(0));
-                let (accumulate, db) = parts.target(on);
-                let (rows_per_split, dy) = (parts.rows as u32, on.input(0));
-                let entry = on.pick(0, "linear_bwd_bias_f32", "linear_bwd_bias_bf16");
-                let grid = [k.div_ceil(32) as usize, parts.count, 1];
-                let sums = LinearBackwardBias { n, k, rows_per_split, accumulate, dy, db };
-                parts.and_reduce(on, Launch::grid(entry, grid, [256, 1, 1], sums))
-            }
+            Self::Forward => product_nt(on, 1.0),
+            Self::BackwardInput => product_nn(on, 1.0),
+            Self::BackwardWeight => product_tn(on, 1.0),
+            Self::BackwardBias => column_sums(on),
         })
     }
 
@@ -178,17 +145,17 @@ impl Op for Linear {
 
 kernel!(LinearForward [
     "linear_fwd_f32__direct", "linear_fwd_bf16__direct", "linear_fwd_f32__tiled", "linear_fwd_bf16__mma",
-] { n: u32, d: u32, k: u32, x: Address, w: Address, b: Address, y: Address });
+] { n: u32, d: u32, k: u32, accumulate: u32, scale: f32, x: Address, w: Address, b: Address, y: Address });
 
 kernel!(LinearBackwardInput [
     "linear_bwd_input_f32__direct", "linear_bwd_input_bf16__direct", "linear_bwd_input_f32__tiled",
     "linear_bwd_input_bf16__mma",
-] { n: u32, d: u32, k: u32, accumulate: u32, dy: Address, w: Address, dx: Address });
+] { n: u32, d: u32, k: u32, accumulate: u32, scale: f32, dy: Address, w: Address, dx: Address });
 
 kernel!(LinearBackwardWeight [
     "linear_bwd_weight_f32__direct", "linear_bwd_weight_bf16__direct", "linear_bwd_weight_f32__tiled",
     "linear_bwd_weight_bf16__mma",
-] { n: u32, d: u32, k: u32, rows_per_split: u32, accumulate: u32, dy: Address, x: Address, dw: Address });
+] { n: u32, d: u32, k: u32, rows_per_split: u32, accumulate: u32, scale: f32, dy: Address, x: Address, dw: Address });
 
 kernel!(LinearBackwardBias ["linear_bwd_bias_f32", "linear_bwd_bias_bf16"]
     { n: u32, k: u32, rows_per_split: u32, accumulate: u32, dy: Address, db: Address });
@@ -219,6 +186,52 @@ fn product(
         (true, false) => (direct, [8, 32], [32, 8, 1]),
     };
     (entry, ([columns.div_ceil(tile[1]) as usize, rows.div_ceil(tile[0]) as usize, parts], block))
+}
+
+/// scale · a bᵀ \[+ input 2\], in the inputs' type: a\[N,D\], b\[K,D\].
+pub(super) fn product_nt(on: &Operands, scale: f32) -> Vec<Launch> {
+    let ([n, d], [k, _]) = (on.dims(0), on.dims(1));
+    let (entry, (grid, block)) = product(on, n, k, 1, d % 8 == 0, FORWARD);
+    let (x, w, b, y) = (on.input(0), on.input(1), on.input(2), on.output(0));
+    let accumulate = on.accumulate(0);
+    vec![Launch::grid(entry, grid, block, LinearForward { n, d, k, accumulate, scale, x, w, b, y })]
+}
+
+/// scale · a b, in the inputs' type: a\[N,K\], b\[K,D\].
+pub(super) fn product_nn(on: &Operands, scale: f32) -> Vec<Launch> {
+    let ([n, k], [_, d]) = (on.dims(0), on.dims(1));
+    let (entry, (grid, block)) = product(on, n, d, 1, d % 8 == 0 && k % 8 == 0, BACKWARD_INPUT);
+    let (accumulate, dy, w, dx) = (on.accumulate(0), on.input(0), on.input(1), on.output(0));
+    vec![Launch::grid(entry, grid, block, LinearBackwardInput { n, d, k, accumulate, scale, dy, w, dx })]
+}
+
+/// scale · aᵀ b, in f32: a\[N,K\], b\[N,D\]. Its workspace is [`product_tn_workspace`].
+pub(super) fn product_tn(on: &Operands, scale: f32) -> Vec<Launch> {
+    let ([n, k], [_, d]) = (on.dims(0), on.dims(1));
+    let parts = Parts::of_weight(&[on.ty(0).clone(), on.ty(1).clone()]);
+    let aligned = d % 8 == 0 && k % 8 == 0;
+    let (entry, (grid, block)) = product(on, k, d, parts.count, aligned, BACKWARD_WEIGHT);
+    let (accumulate, dw) = parts.target(on);
+    let (rows_per_split, dy, x) = (parts.rows as u32, on.input(0), on.input(1));
+    let sums = LinearBackwardWeight { n, d, k, rows_per_split, accumulate, scale, dy, x, dw };
+    parts.and_reduce(on, Launch::grid(entry, grid, block, sums))
+}
+
+/// Bytes that [`product_tn`] wants.
+pub(super) fn product_tn_workspace(inputs: &[TensorType]) -> usize {
+    Parts::of_weight(inputs).workspace()
+}
+
+/// Σ_n x\[n,:\] in f32.
+fn column_sums(on: &Operands) -> Vec<Launch> {
+    let [n, k] = on.dims(0);
+    let parts = Parts::of_bias(on.ty(0));
+    let (accumulate, db) = parts.target(on);
+    let (rows_per_split, dy) = (parts.rows as u32, on.input(0));
+    let entry = on.pick(0, "linear_bwd_bias_f32", "linear_bwd_bias_bf16");
+    let grid = [k.div_ceil(32) as usize, parts.count, 1];
+    let sums = LinearBackwardBias { n, k, rows_per_split, accumulate, dy, db };
+    parts.and_reduce(on, Launch::grid(entry, grid, [256, 1, 1], sums))
 }
 
 /// A sum over the batch in parts, added up by a second launch where there are several.

@@ -31,10 +31,12 @@ fn operands(operands: &[Operand]) -> String {
     operands.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The types there are kernels for, by the entries' names.
+/// The types there are kernels for, by the entries' names. Other ops' kernels, of which some ops are made, have both.
 fn types(op: &OpSpec) -> String {
+    if op.kernels.is_empty() {
+        return "f32, bf16".into();
+    }
     let entries: Vec<&str> = op.kernels.iter().flat_map(|s| s.entries).copied().collect();
     let of = |dtype: &&str| entries.iter().any(|e| e.split("__").next().is_some_and(|e| e.ends_with(*dtype)));
-    let types: Vec<&str> = ["f32", "bf16"].into_iter().filter(of).collect();
-    if types.is_empty() { "–".into() } else { types.join(", ") }
+    ["f32", "bf16"].into_iter().filter(of).collect::<Vec<&str>>().join(", ")
 }

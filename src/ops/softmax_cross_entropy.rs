@@ -61,11 +61,7 @@ impl Op for SoftmaxCrossEntropy {
         let ([n, c], row_loss) = (on.dims(0), on.workspace);
         let entry = on.pick(0, "softmax_cross_entropy_fwd_f32", "softmax_cross_entropy_fwd_bf16");
         let forward = Forward { n, c, logits: on.input(0), labels: on.input(1), row_loss };
-        let finalize = Finalize { n, row_loss, loss: on.output(0) };
-        Ok(vec![
-            Launch::new(entry, n as usize, 128, forward),
-            Launch::new("softmax_cross_entropy_fwd_f32__finalize", 1, 256, finalize),
-        ])
+        Ok(vec![Launch::new(entry, n as usize, 128, forward), mean(n, row_loss, on.output(0))])
     }
 
     fn vjp(&self, vjp: &mut Vjp) -> Result<()> {
@@ -119,6 +115,11 @@ kernel!(Finalize ["softmax_cross_entropy_fwd_f32__finalize"] { n: u32, row_loss:
 kernel!(Backward ["softmax_cross_entropy_bwd_f32", "softmax_cross_entropy_bwd_bf16"] {
     n: u32, c: u32, accumulate: u32, d_loss: Address, logits: Address, labels: Address, d_logits: Address,
 });
+
+/// Puts the mean of `n` rows' losses into `loss`.
+pub(super) fn mean(n: u32, row_loss: Address, loss: Address) -> Launch {
+    Launch::new("softmax_cross_entropy_fwd_f32__finalize", 1, 256, Finalize { n, row_loss, loss })
+}
 
 pub const KERNELS: &[Signature] = &[Forward::SIGNATURE, Finalize::SIGNATURE, Backward::SIGNATURE];
 

@@ -14,14 +14,33 @@ pub const OPS: &[OpSpec] = &[
     super::batch_norm::SPEC,
     super::conv2d::SPEC,
     super::linear::SPEC,
+    super::matmul::SPEC,
+    super::center::SPEC,
+    super::mse_loss::SPEC,
+    super::vicreg::SPEC,
+    super::barlow_twins::SPEC,
+    super::whiten::SPEC,
+    super::weighted_sum::SPEC,
     super::relu::SPEC,
     super::max_pool::SPEC,
     super::global_avg_pool::SPEC,
     super::add::SPEC,
     super::l2_normalize::SPEC,
     super::nt_xent::SPEC,
+    super::info_nce::SPEC,
     super::cosine_loss::SPEC,
     super::softmax_cross_entropy::SPEC,
+    super::soft_cross_entropy::SPEC,
+    super::softmax::SPEC,
+    super::column_mean::SPEC,
+    super::sinkhorn::SPEC,
+    super::rows::SPEC,
+    super::concat_views::SPEC,
+    super::rotate::SPEC,
+    super::patch_norm::SPEC,
+    super::concat::SPEC,
+    super::gather::SPEC,
+    super::nearest::SPEC,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -47,12 +66,22 @@ pub struct OpSpec {
     pub reference: fn(&Value, &Tensors<Tensor64>) -> Vec<Tensor64>,
     /// Shapes and parameters that tests and benches run.
     pub cases: fn() -> Vec<Case>,
-    /// The CUDA kernels it launches, with their parameters.
+    /// Its own CUDA kernels, with their parameters; none where it launches those of other ops.
     pub kernels: &'static [Signature],
 }
 
-/// Kernels of ops that are not in the table: what a training step needs around them.
-pub const OTHER_KERNELS: &[&[Signature]] = &[super::cast::KERNELS, crate::optim::KERNELS];
+/// Kernels of ops that are not in the table: what a training step needs around them, and what they are made of.
+pub const OTHER_KERNELS: &[&[Signature]] = &[
+    super::cast::KERNELS,
+    super::copy::KERNELS,
+    super::inverse_cholesky::KERNELS,
+    super::matrix_penalty::KERNELS,
+    super::unit_rows::KERNELS,
+    super::enqueue::KERNELS,
+    super::memory_bank::KERNELS,
+    super::widen::KERNELS,
+    crate::optim::KERNELS,
+];
 
 /// Every kernel that is launched, with its parameters.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {

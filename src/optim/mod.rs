@@ -13,7 +13,6 @@ pub use launches::KERNELS;
 pub use schedule::Schedule;
 
 use crate::graph::{Gradients, Graph, Init, Kind, TensorId};
-use crate::tensor::TensorType;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -61,15 +60,26 @@ impl Default for Optimizer {
 }
 
 impl Optimizer {
-    /// Records the update of every parameter that has a gradient. Returns the input \[2\] that takes the learning rate
-    /// and the number of the step, from 1.
-    pub fn record(&self, graph: &mut Graph, gradients: &Gradients) -> Result<TensorId> {
-        let params: Vec<_> =
-            graph.of_kind(Kind::Param).into_iter().filter_map(|p| gradients.get(p).map(|g| (p, g))).collect();
+    /// Records the update of every parameter that has a gradient. `schedule` \[2\] is the learning rate and the number of
+    /// the step, from 1.
+    pub fn record(&self, graph: &mut Graph, gradients: &Gradients, schedule: TensorId) -> Result<()> {
+        self.record_some(graph, gradients, schedule, |_| true)
+    }
+
+    /// [`record`](Self::record) for the parameters whose names are `chosen`: groups, each with a schedule of its own.
+    pub fn record_some(
+        &self,
+        graph: &mut Graph,
+        gradients: &Gradients,
+        schedule: TensorId,
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut params = graph.of_kind(Kind::Param);
+        params.retain(|&p| chosen(&graph.info(p).name));
+        let params: Vec<_> = params.into_iter().filter_map(|p| gradients.get(p).map(|g| (p, g))).collect();
         if params.is_empty() {
             return Err(Error::Graph("no parameter has a gradient".into()));
         }
-        let schedule = graph.input("schedule", TensorType::f32([2]))?;
         let states = match self.name.as_str() {
             "sgd" | "lars" => vec!["momentum"],
             "adamw" => vec!["exp_avg", "exp_avg_sq"],
@@ -87,11 +97,10 @@ impl Optimizer {
         }
         let inputs: Vec<_> = std::iter::once(schedule).chain(params.iter().map(|(_, g)| *g)).collect();
         match self.name.as_str() {
-            "sgd" => graph.update(sgd::Sgd(self.clone()), &inputs, &outputs)?,
-            "lars" => graph.update(lars::Lars(self.clone()), &inputs, &outputs)?,
-            _ => graph.update(adamw::AdamW(self.clone()), &inputs, &outputs)?,
+            "sgd" => graph.update(sgd::Sgd(self.clone()), &inputs, &outputs),
+            "lars" => graph.update(lars::Lars(self.clone()), &inputs, &outputs),
+            _ => graph.update(adamw::AdamW(self.clone()), &inputs, &outputs),
         }
-        Ok(schedule)
     }
 
     /// The weight decay of a parameter of that shape.

@@ -194,7 +194,7 @@ pub(super) fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
 }
 
 /// A tick with as many digits as its step needs.
-fn tick_label(value: f64, step: f64) -> String {
+pub(super) fn tick_label(value: f64, step: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }

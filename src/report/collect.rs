@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Image, Sample, Split};
 use crate::eval::{Features, map2d, neighbours};
 use crate::rng::{Philox, Purpose};
-use crate::train::{RunFolder, view_maker};
+use crate::train::{RunFolder, inputs, view_maker};
 use crate::{Error, Result};
 use serde_json::Value;
 
@@ -79,32 +79,31 @@ fn picture(split: &Split, i: usize) -> Result<Picture> {
     Ok(Picture { width: image.width, height: image.height, channels: image.channels, pixels: image.pixels })
 }
 
-/// Training images with the two views that the first epoch saw.
-fn views(config: &Config, split: &Split) -> Result<Vec<[Picture; 3]>> {
-    let (size, channels) = (config.data.size, config.data.channels);
-    let fill = view_maker(config)?;
-    let op = config.augment.op(size);
+/// Training images with the views that the first epoch saw.
+fn views(config: &Config, split: &Split) -> Result<Vec<Vec<Picture>>> {
+    let channels = config.data.channels;
+    let (fill, inputs) = (view_maker(config)?, inputs(config)?);
+    let op = config.augment.op(config.data.size);
+    let byte = |(i, v): (usize, &f32)| {
+        ((v * op.std_of(i % channels) + op.mean_of(i % channels)) * 255.0).round() as u8
+    };
     let mut shown = Vec::new();
-    for i in 0..VIEWS.min(split.len()) {
+    for id in 0..VIEWS.min(split.len()) {
         let mut image = Image::default();
-        split.read(i, &mut image)?;
-        let mut views = [vec![0.0; size * size * channels], vec![0.0; size * size * channels]];
-        let [a, b] = &mut views;
-        fill(Sample { epoch: 0, id: i }, &image, &mut [a, b])?;
-        let [a, b] = views.map(|view| Picture {
+        split.read(id, &mut image)?;
+        let mut views: Vec<_> = inputs.sizes().iter().map(|s| vec![0.0; s * s * channels]).collect();
+        let mut slots: Vec<&mut [f32]> = views.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut labels = vec![0; inputs.labels()];
+        fill(Sample { epoch: 0, id }, &image, &mut slots, &mut labels)?;
+        let Image { height, width, channels, pixels } = image;
+        let mut row = vec![Picture { width, height, channels, pixels }];
+        row.extend(inputs.sizes().iter().zip(&views).map(|(&size, view)| Picture {
             width: size,
             height: size,
             channels,
-            pixels: view
-                .iter()
-                .enumerate()
-                .map(|(j, v)| {
-                    ((v * op.std_of(j % channels) + op.mean_of(j % channels)) * 255.0).round() as u8
-                })
-                .collect(),
-        });
-        let Image { height, width, channels, pixels } = image;
-        shown.push([Picture { width, height, channels, pixels }, a, b]);
+            pixels: view.iter().enumerate().map(byte).collect(),
+        }));
+        shown.push(row);
     }
     Ok(shown)
 }

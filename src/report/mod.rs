@@ -7,14 +7,23 @@ mod accuracy;
 mod chart;
 mod collapse;
 mod collect;
+mod compare;
 mod curves;
+mod graph;
 mod html;
+mod invariance;
+mod lines;
 mod map;
 mod overview;
 mod picture;
 mod pictures;
+mod plot;
 
 pub use collect::{collect, read_metrics};
+pub use compare::{EXTRAS, Run, compare, compare_json, compare_markdown};
+pub use graph::step_svg;
+pub use invariance::invariance_svg;
+pub use lines::{Lines, Point, Series, lines};
 
 use html::escape;
 use serde_json::Value;
@@ -33,8 +42,8 @@ pub struct ReportData {
     pub command: String,
     /// Class names by label.
     pub classes: Vec<String>,
-    /// An image and its two views.
-    pub views: Vec<[Picture; 3]>,
+    /// An image, then its views.
+    pub views: Vec<Vec<Picture>>,
     pub neighbours: Vec<NeighbourRow>,
     pub map: Vec<MapPoint>,
 }
@@ -78,21 +87,34 @@ impl ReportData {
 /// The whole page.
 pub fn render(data: &ReportData) -> String {
     let title = if data.title.trim().is_empty() { "A pretraining run" } else { data.title.trim() };
-    // Id, name in the navigation, heading, content.
+    let section = |id, name, heading, content| Section { id, name, heading, content };
     let sections = [
-        ("result", "Result", "How good are the features?", accuracy::section(data)),
-        ("collapse", "Collapse", "Collapse monitor", collapse::section(data)),
-        ("training", "Training", "Training", curves::section(data)),
-        ("views", "Views", "What the encoder sees", pictures::views(data)),
-        ("neighbours", "Neighbours", "Nearest neighbours", pictures::neighbours(data)),
-        ("map", "Map", "Map of the feature space", map::section(data)),
-        ("reproduce", "Repeat", "How to repeat the run", overview::reproduce(data)),
+        section("result", "Result", "How good are the features?", accuracy::section(data)),
+        section("collapse", "Collapse", "Collapse monitor", collapse::section(data)),
+        section("training", "Training", "Training", curves::section(data)),
+        section("views", "Views", "What the encoder sees", pictures::views(data)),
+        section("neighbours", "Neighbours", "Nearest neighbours", pictures::neighbours(data)),
+        section("map", "Map", "Map of the feature space", map::section(data)),
+        section("reproduce", "Repeat", "How to repeat the run", overview::reproduce(data)),
     ];
+    page(title, &overview::header(data, title), &sections)
+}
+
+struct Section {
+    id: &'static str,
+    /// In the navigation.
+    name: &'static str,
+    heading: &'static str,
+    /// HTML.
+    content: String,
+}
+
+fn page(title: &str, header: &str, sections: &[Section]) -> String {
     let links: String =
-        sections.iter().map(|(id, name, ..)| format!("<a href=\"#{id}\">{name}</a>")).collect();
+        sections.iter().map(|Section { id, name, .. }| format!("<a href=\"#{id}\">{name}</a>")).collect();
     let body: String = sections
         .iter()
-        .map(|(id, _, heading, content)| {
+        .map(|Section { id, heading, content, .. }| {
             format!("<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{heading}</h2>{content}</section>\n")
         })
         .collect();
@@ -107,9 +129,8 @@ pub fn render(data: &ReportData) -> String {
          <script>\n{script}</script>\n</body>\n</html>\n",
         version = env!("CARGO_PKG_VERSION"),
         title = escape(title),
-        style = include_str!("style.css"),
+        style = concat!(include_str!("style.css"), include_str!("compare.css")),
         script = include_str!("script.js"),
-        header = overview::header(data, title),
     )
 }
 

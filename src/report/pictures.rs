@@ -15,19 +15,20 @@ pub(super) fn views(data: &ReportData) -> String {
         return missing("No pictures of views were made.");
     }
     let mut out = String::from(
-        "<p class=\"lead\">Each step draws two random views of every image. The encoder learns to give both the same \
+        "<p class=\"lead\">What each step makes of an image. From views, the encoder learns to give all of them the same \
          feature, so it must ignore what the augmentation changes (position, size, brightness …) and keep what it \
-         leaves: what the thing is.</p><div class=\"views\">",
+         leaves: what the thing is. A pretext task asks what was done: how tiles were shuffled, where a patch lay.</p>\
+         <div class=\"views\">",
     );
-    for (i, [image, first, second]) in data.views.iter().take(MAX_VIEWS).enumerate() {
+    for (i, pictures) in data.views.iter().take(MAX_VIEWS).enumerate() {
+        let Some((image, views)) = pictures.split_first() else { continue };
         let n = i + 1;
-        let _ = write!(
-            out,
-            "<figure>{}<span class=\"arrow\" aria-hidden=\"true\">→</span>{}{}</figure>",
-            img(image, &format!("image {n}")),
-            img(first, &format!("first view of image {n}")),
-            img(second, &format!("second view of image {n}"))
-        );
+        let image = img(image, &format!("image {n}"));
+        let _ = write!(out, "<figure>{image}<span class=\"arrow\" aria-hidden=\"true\">→</span>");
+        for (v, view) in views.iter().enumerate() {
+            out += &img(view, &format!("view {} of image {n}", v + 1));
+        }
+        out += "</figure>";
     }
     out + "</div>"
 }

@@ -61,7 +61,10 @@ fn markup(page: &str) -> String {
 }
 
 fn check(data: &ReportData) -> String {
-    let page = render(data);
+    check_page(render(data))
+}
+
+pub(super) fn check_page(page: String) -> String {
     assert_well_formed(&page);
     let text = markup(&page);
     for bad in ["NaN", "inf\"", " inf", "-inf", "undefined", "null", "http://", "https://"] {
@@ -112,7 +115,7 @@ fn full(steps: usize) -> ReportData {
         config_toml: "seed = 0\n[encoder]\nname = \"resnet10\"\nwidth = 16\n".into(),
         command: String::new(),
         classes: (0..10).map(|i| format!("kind {i}")).collect(),
-        views: (0..6).map(|i| [picture(i), picture(i + 1), picture(i + 2)]).collect(),
+        views: (0..6).map(|i| vec![picture(i), picture(i + 1), picture(i + 2)]).collect(),
         neighbours: (0..4)
             .map(|i| NeighbourRow {
                 query: (picture(i), i as i64),
@@ -227,10 +230,8 @@ fn many_classes_and_large_pictures() {
     let mut data = full(10);
     data.map.iter_mut().enumerate().for_each(|(i, p)| p.label = (i % 130) as i64 - 5);
     let pixels = vec![90; 224 * 224 * 3];
-    data.views = vec![Default::default(); 100]
-        .into_iter()
-        .map(|_: u8| [0; 3].map(|_| Picture { width: 224, height: 224, channels: 3, pixels: pixels.clone() }))
-        .collect();
+    let picture = || Picture { width: 224, height: 224, channels: 3, pixels: pixels.clone() };
+    data.views = (0..100).map(|_| vec![picture(), picture(), picture()]).collect();
     let page = check(&data);
     assert!(page.contains("and 90 more") && page.contains("class -5"));
     assert!(page.len() < 1_000_000, "{} bytes", page.len());

@@ -1,31 +1,181 @@
 //! Methods of self-supervision. One method, one file; each records its loss from the same ops.
+//!
+//! A method is a [`Method`]: its settings, how it sees a sample ([`Inputs`]), and how it records its loss. To add one,
+//! copy the file of the nearest and put a line into [`METHODS`].
 
+mod barlow_twins;
+mod byol;
 mod cosine;
+mod deepcluster_v2;
+mod dino;
+mod euclidean;
+mod inputs;
+mod kmeans;
+mod moco_v2;
+mod moco_v3;
+mod nnclr;
+#[cfg(test)]
+mod pages;
+mod pirl;
+pub mod pretext;
+mod ramp;
+mod record;
+mod settings;
 mod simclr;
+mod simsiam;
+mod swav;
+mod vicreg;
+mod w_mse;
 
-use crate::graph::{Graph, Precision, TensorId};
-use crate::nn::{Encoder, Mode, Projector};
-use crate::ops::augment::{Augment, PARAMS};
-use crate::optim::Optimizer;
-use crate::tensor::{DType, TensorType};
+pub use inputs::{Draw, Drawn, InputSpec, Inputs};
+pub use ramp::Ramp;
+pub use record::{Feeds, Images, Known, Step, StepSpec};
+
+use crate::device::Program;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use inputs::Augmented;
+use record::{Recorded, Recorder};
+use serde::Serialize;
+use toml::Table;
 
 /// Every method.
-pub const METHODS: &[Method] = &[simclr::METHOD, cosine::METHOD];
+pub const METHODS: &[Method] = &[
+    simclr::METHOD,
+    moco_v2::METHOD,
+    moco_v3::METHOD,
+    nnclr::METHOD,
+    pirl::METHOD,
+    swav::METHOD,
+    deepcluster_v2::METHOD,
+    byol::METHOD,
+    simsiam::METHOD,
+    dino::METHOD,
+    barlow_twins::METHOD,
+    vicreg::METHOD,
+    w_mse::METHOD,
+    cosine::METHOD,
+    euclidean::METHOD,
+    pretext::rotation::METHOD,
+    pretext::relative_position::METHOD,
+    pretext::jigsaw::METHOD,
+    pretext::hashtag::METHOD,
+    pretext::gps::METHOD,
+];
 
 /// A way to pretrain.
 pub struct Method {
     pub name: &'static str,
+    pub family: Family,
     /// What it does, in a line.
     pub summary: &'static str,
     pub paper: &'static str,
     /// How it avoids the trivial solution, one output for every input.
     pub avoids_collapse: &'static str,
-    /// Views of each image.
-    pub views: usize,
+    /// Whether the loss looks at the output of the projection head.
+    pub projects: bool,
+    pub labels: Labels,
+    /// The settings with every default written out.
+    settings: fn(&Table) -> Result<Table>,
+    /// How it sees a sample.
+    inputs: fn(&InputSpec) -> Result<Box<dyn Inputs>>,
     record: fn(&mut Recorder) -> Result<Recorded>,
+    /// Which graph an epoch has: where the number changes, the step is recorded anew.
+    phase: fn(&Table, usize) -> Result<usize>,
+    /// What happens on the host before an epoch.
+    epoch: Option<EpochHook>,
+}
+
+/// What a method's struct leaves out.
+const BASE: Method = Method {
+    name: "",
+    family: Family::Contrastive,
+    summary: "",
+    paper: "",
+    avoids_collapse: "",
+    projects: true,
+    labels: Labels::None,
+    settings: settings::fill::<NoSettings>,
+    inputs: |spec| Augmented::views(spec, 2),
+    record: |_| Err(Error::Graph("a method must record a loss".into())),
+    phase: |_, _| Ok(0),
+    epoch: None,
+};
+
+/// For methods that have none.
+#[derive(Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoSettings {}
+
+/// What keeps the trivial solution away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    Contrastive,
+    Clustering,
+    Distillation,
+    RedundancyReduction,
+    /// Nothing: for study.
+    Similarity,
+    Pretext,
+    /// Labels that come with the images: semi-automatic.
+    WeakLabels,
+}
+
+/// Where a method's labels come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// It has none.
+    None,
+    /// The task invents them with the views.
+    Drawn,
+    /// The method gives each image its own, anew each epoch: cluster assignments.
+    Assigned,
+    /// Hashtags that stand beside the images.
+    Tags,
+    /// The places they were taken at.
+    Places,
+}
+
+/// Reads some of the program's states before an epoch, and writes others.
+pub type EpochHook = fn(&mut dyn Program, Before) -> Result<()>;
+
+/// Which epoch begins.
+pub struct Before<'a> {
+    pub epoch: usize,
+    pub seed: u64,
+    pub loss: &'a Table,
+    /// The embeddings \[images,D\] of the whole data set by the program's weights as they are.
+    pub embed: &'a dyn Fn(&dyn Program) -> Result<Vec<f32>>,
+}
+
+/// The state that a method with [`Labels::Assigned`] keeps its assignments in, f32\[labels,images\].
+pub const ASSIGNMENTS: &str = "assignments";
+
+impl Method {
+    /// The settings with every default written out; a setting the method does not know is an error.
+    pub fn settings(&self, table: &Table) -> Result<Table> {
+        (self.settings)(table).map_err(|e| match e {
+            Error::Config { key, what } if key == "loss" => {
+                Error::config(key, format!("{}: {what}", self.name))
+            }
+            other => other,
+        })
+    }
+
+    /// How it sees a sample.
+    pub fn inputs(&self, spec: &InputSpec) -> Result<Box<dyn Inputs>> {
+        (self.inputs)(spec)
+    }
+
+    /// Which of its graphs an epoch has.
+    pub fn phase(&self, loss: &Table, epoch: usize) -> Result<usize> {
+        (self.phase)(loss, epoch)
+    }
+
+    /// What it does on the host before an epoch.
+    pub fn before_epoch(&self, program: &mut dyn Program, before: Before) -> Result<()> {
+        self.epoch.map_or(Ok(()), |hook| hook(program, before))
+    }
 }
 
 /// The method of that name, or an error that lists the names there are.
@@ -34,140 +184,4 @@ pub fn find(name: &str) -> Result<&'static Method> {
         let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
         Error::config("method", format!("there is no method `{name}`; there are {}", names.join(", ")))
     })
-}
-
-/// Settings of the loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Loss {
-    /// What similarities are divided by in contrastive losses.
-    pub temperature: f32,
-}
-
-impl Default for Loss {
-    fn default() -> Self {
-        Self { temperature: 0.2 }
-    }
-}
-
-/// All that decides a step's graph.
-#[derive(Clone, Copy)]
-pub struct StepSpec<'a> {
-    pub method: &'a Method,
-    pub encoder: &'a Encoder,
-    pub projector: &'a Projector,
-    pub loss: &'a Loss,
-    pub optimizer: &'a Optimizer,
-    /// Source images a step.
-    pub batch: usize,
-    /// Pixels of a view, in height and width.
-    pub size: usize,
-    pub channels: usize,
-    pub precision: Precision,
-    /// If the step makes its views itself, of which images and how; if not, views are its input.
-    pub images: Option<&'a Images>,
-}
-
-/// A data set that lies on the device.
-#[derive(Clone, Debug)]
-pub struct Images {
-    pub count: usize,
-    pub height: usize,
-    pub width: usize,
-    pub transform: Augment,
-}
-
-/// A recorded, differentiated training step.
-pub struct Step {
-    pub graph: Graph,
-    /// Inputs, each with the views it holds: views \[(views)·N,S,S,C\], or rows of parameters \[(views)·N,16\] to make them
-    /// by.
-    pub views: Vec<(Range<usize>, TensorId)>,
-    /// Where the step makes its views: the data set u8\[count,H,W,C\] and the batch's images u32\[N\].
-    pub resident: Option<Resident>,
-    pub loss: TensorId,
-    /// What the loss compares, \[…,D\], in the order of the views.
-    pub embeddings: Vec<TensorId>,
-    /// The input \[2\] that takes learning rate and step number.
-    pub schedule: TensorId,
-    /// The input \[1\] that takes 1: the loss's own gradient.
-    pub seed_gradient: TensorId,
-    /// Nodes before this one compute loss and gradients; this one and later ones update the weights.
-    pub update_from: usize,
-}
-
-/// Inputs of a step that makes its own views.
-#[derive(Clone, Copy, Debug)]
-pub struct Resident {
-    pub images: TensorId,
-    pub index: TensorId,
-}
-
-impl StepSpec<'_> {
-    /// Records forward pass, backward pass and optimiser.
-    pub fn record(&self) -> Result<Step> {
-        let mut graph = Graph::with_precision(self.precision);
-        let resident = self.images.map(|images| self.resident(&mut graph, images)).transpose()?;
-        let mut recorder = Recorder { graph: &mut graph, spec: self, resident, views: Vec::new() };
-        let Recorded { loss, embeddings } = (self.method.record)(&mut recorder)?;
-        let views = recorder.views;
-        let seed_gradient = graph.input("d_loss", TensorType::f32([1]))?;
-        let gradients = graph.differentiate(&[(loss, seed_gradient)])?;
-        let update_from = graph.nodes().len();
-        let schedule = self.optimizer.record(&mut graph, &gradients)?;
-        graph.keep(loss);
-        embeddings.iter().for_each(|&t| graph.keep(t));
-        Ok(Step { graph, views, resident, loss, embeddings, schedule, seed_gradient, update_from })
-    }
-
-    fn resident(&self, graph: &mut Graph, images: &Images) -> Result<Resident> {
-        let shape = [images.count, images.height, images.width, self.channels];
-        Ok(Resident {
-            images: graph.input("images", TensorType::new(shape, DType::U8))?,
-            index: graph.input("index", TensorType::new([self.batch], DType::U32))?,
-        })
-    }
-}
-
-/// What a method gives back.
-struct Recorded {
-    loss: TensorId,
-    embeddings: Vec<TensorId>,
-}
-
-/// What a method records with.
-struct Recorder<'a> {
-    graph: &'a mut Graph,
-    spec: &'a StepSpec<'a>,
-    resident: Option<Resident>,
-    views: Vec<(Range<usize>, TensorId)>,
-}
-
-impl Recorder<'_> {
-    /// The images of these views, the first view's N rows first.
-    fn views(&mut self, views: Range<usize>) -> Result<TensorId> {
-        let StepSpec { batch, size, channels, .. } = *self.spec;
-        let name = format!("views.{}-{}", views.start, views.end);
-        let count = views.len() * batch;
-        let (Some(images), Some(Resident { images: all, index })) = (self.spec.images, self.resident) else {
-            let ty = self.graph.activation([count, size, size, channels]);
-            let input = self.graph.input(&name, ty)?;
-            self.views.push((views, input));
-            return Ok(input);
-        };
-        let rows = self.graph.input(&format!("{name}.params"), TensorType::f32([count, PARAMS]))?;
-        self.views.push((views, rows));
-        let dtype = self.graph.precision().dtype();
-        self.graph.apply1(Augment { dtype, ..images.transform.clone() }, &[all, rows, index])
-    }
-
-    /// Features of images. Encoding twice shares the weights.
-    fn encode(&mut self, images: TensorId) -> Result<TensorId> {
-        Ok(self.spec.encoder.record(self.graph, images, Mode::Train)?.features)
-    }
-
-    /// The head's output on features.
-    fn project(&mut self, features: TensorId) -> Result<TensorId> {
-        self.spec.projector.record(self.graph, features, Mode::Train)
-    }
 }

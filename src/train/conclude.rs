@@ -9,7 +9,8 @@ use crate::eval::{
     Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, judge, raw_pixels, verdict,
 };
 use crate::graph::Kind;
-use crate::{Error, Result, files, report};
+use crate::graph::plan::{Plan, Target};
+use crate::{Error, Result, files, report, ssl};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -46,7 +47,8 @@ pub fn conclude(
     untrained.initialize(config.seed)?;
     let baseline = [untrained.embed(&data.train)?, untrained.embed(&data.test)?];
 
-    let mut with_head = embedder(Some(&config.projector))?;
+    let method = ssl::find(&config.method)?;
+    let mut with_head = embedder(method.projects.then_some(&config.projector))?;
     with_head.load(&checkpoint.tensors)?;
     let count = data.test.len().min(COLLAPSE_IMAGES);
     let mut views = Vec::new();
@@ -67,7 +69,7 @@ pub fn conclude(
         value["advice"] = verdict.advice().into();
         Ok(value)
     };
-    let (embeddings, backbone) = (collapse(1)?, collapse(0)?);
+    let (embeddings, backbone) = (collapse(usize::from(method.projects))?, collapse(0)?);
 
     let scores = |[train, test]: &[Features; 2]| -> Result<Value> {
         if data.labelled { to_json(&score(config, train, test)?) } else { Ok(json!({})) }
@@ -80,9 +82,14 @@ pub fn conclude(
         .map(|t| with_head.graph().ty(t).elements())
         .sum();
     let seconds = checkpoint.position.seconds;
+    let (_, _, known) = super::labels::given(config, data)?;
+    let step = super::record_step(config, known, 0, None)?;
+    let target = if device == Device::Cpu { Target::Cpu } else { Target::Kernels };
+    let memory = Plan::new(&step.graph, target).arena_bytes;
     let images = checkpoint.position.step as f64 * config.batch as f64;
     let mut summary = json!({
         "method": config.method,
+        "family": method.family,
         "encoder": config.encoder.name,
         "encoder_width": config.encoder.width,
         "parameters": parameters,
@@ -99,8 +106,9 @@ pub fn conclude(
         "threads": rayon::current_num_threads(),
         "precision": config.precision,
         "seconds": seconds,
+        "planned_memory_bytes": memory,
         "images_per_second": images / seconds.max(f64::MIN_POSITIVE),
-        "views_per_image": crate::ssl::find(&config.method)?.views,
+        "views_per_image": super::inputs(config)?.sizes().len(),
         "loss": last_loss(folder)?,
     });
     if let (Value::Object(summary), Value::Object(own)) = (&mut summary, scores(&features)?) {

@@ -1,20 +1,22 @@
 //! What a step is fed: views that threads made on the CPU, or the numbers by which the device makes its own.
 
-use crate::augment::draw_batch;
+use super::labels::Given;
 use crate::config::Config;
 use crate::data::{Batch, Epoch, Image, Loader, Sample, Split, loader};
 use crate::device::{Device, Program};
-use crate::ops::augment::{Augment, PARAMS, Scratch, params::as_tensor};
-use crate::ssl::{self, Images, Resident};
+use crate::ops::augment::{Augment, PARAMS, Scratch, ViewParams, params::as_tensor};
+use crate::rng::{Philox, Purpose};
+use crate::ssl::{self, Draw, Drawn, Feeds, Images, Inputs};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A data set larger than this is not put onto a device, in bytes.
 const MOST_RESIDENT: usize = 8 << 30;
 
-/// Makes the views of a sample.
-pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]]) -> Result<()> + Send + Sync;
+/// Makes the views of a sample, and draws its labels.
+pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync;
 
 /// Where batches come from.
 pub enum Feed {
@@ -32,27 +34,38 @@ pub struct Pictures {
     /// The picture that stands at each place: another's where one could not be read.
     ids: Vec<u32>,
     plan: loader::Plan,
-    config: Config,
+    inputs: Box<dyn Inputs>,
 }
 
 /// One step's input.
-pub enum Ready {
+pub struct Ready {
+    /// Images of the split, \[N\].
+    pub ids: Vec<u32>,
+    /// \[L·N\]
+    labels: Vec<i64>,
+    content: Content,
+}
+
+enum Content {
     Made(Batch),
-    Drawn {
-        index: Vec<u32>,
-        /// f32\[V·N,16\]
-        rows: Vec<f32>,
-    },
+    /// f32\[V·N,16\]
+    Rows(Vec<f32>),
+}
+
+/// The views a configuration's method takes of a sample.
+pub fn inputs(config: &Config) -> Result<Box<dyn Inputs>> {
+    config.augment.check(config.data.size, config.data.channels)?;
+    ssl::find(&config.method)?.inputs(&config.inputs())
 }
 
 impl Feed {
     /// Pictures go onto the device if it makes its own views, they are of one size, and they fit.
     pub fn new(config: &Config, split: &Split, device: Device) -> Result<Self> {
-        let views = ssl::find(&config.method)?.views;
+        let inputs = inputs(config)?;
         let plan = loader::Plan {
             batch: config.batch,
-            views,
-            view_len: config.data.size * config.data.size * config.data.channels,
+            views: inputs.sizes().iter().map(|size| size * size * config.data.channels).collect(),
+            labels: inputs.labels(),
             seed: config.seed,
             shuffle: true,
             drop_last: true,
@@ -63,8 +76,7 @@ impl Feed {
             && split.len() * h * w * split.channels() <= MOST_RESIDENT
             && loader::batches(&plan, split.len()) > 0
         {
-            config.augment.check(config.data.size, config.data.channels)?;
-            return Ok(Self::Resident(Box::new(Pictures::read(config, split, plan, [h, w])?)));
+            return Ok(Self::Resident(Box::new(Pictures::read(config, split, plan, inputs, [h, w])?)));
         }
         Ok(Self::Made(Loader::new(split.clone(), plan, view_maker(config)?)?))
     }
@@ -86,9 +98,9 @@ impl Feed {
     }
 
     /// Puts the pictures onto the device.
-    pub fn upload(&self, program: &mut dyn Program, resident: Option<Resident>) -> Result<()> {
-        match (self, resident) {
-            (Self::Resident(pictures), Some(to)) => program.write(to.images, &pictures.pixels),
+    pub fn upload(&self, program: &mut dyn Program, feeds: &Feeds) -> Result<()> {
+        match (self, feeds.images) {
+            (Self::Resident(pictures), Some(to)) => program.write(to, &pictures.pixels),
             _ => Ok(()),
         }
     }
@@ -118,7 +130,11 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Made(epoch) => Some(epoch.next()?.map(Ready::Made)),
+            Self::Made(epoch) => Some(epoch.next()?.map(|mut batch| Ready {
+                ids: batch.ids.iter().map(|&id| id as u32).collect(),
+                labels: std::mem::take(&mut batch.labels),
+                content: Content::Made(batch),
+            })),
             Self::Drawn { pictures, epoch, order, left } => {
                 let from = left.next()? * pictures.plan.batch;
                 Some(Ok(pictures.draw(*epoch, &order[from..from + pictures.plan.batch])))
@@ -128,7 +144,13 @@ impl Iterator for Batches<'_> {
 }
 
 impl Pictures {
-    fn read(config: &Config, split: &Split, plan: loader::Plan, [height, width]: [usize; 2]) -> Result<Self> {
+    fn read(
+        config: &Config,
+        split: &Split,
+        plan: loader::Plan,
+        inputs: Box<dyn Inputs>,
+        [height, width]: [usize; 2],
+    ) -> Result<Self> {
         let mut pixels = Vec::with_capacity(split.len() * height * width * split.channels());
         let mut ids = Vec::with_capacity(split.len());
         let mut image = Image::default();
@@ -138,46 +160,90 @@ impl Pictures {
         }
         let transform: Augment = config.augment.op(config.data.size);
         let images = Images { count: split.len(), height, width, transform };
-        Ok(Self { images, pixels, ids, plan, config: config.clone() })
+        Ok(Self { images, pixels, ids, plan, inputs })
     }
 
     fn draw(&self, epoch: u32, members: &[u32]) -> Ready {
-        let index: Vec<u32> = members.iter().map(|&i| self.ids[i as usize]).collect();
-        let samples: Vec<u64> = index.iter().map(|&id| id.into()).collect();
-        let Self { images, plan, config, .. } = self;
-        let size = [images.height, images.width];
-        let rows = draw_batch(&config.augment, config.seed, epoch, &samples, plan.views, size);
-        Ready::Drawn { index, rows: as_tensor(&rows).to_vec() }
+        let ids: Vec<u32> = members.iter().map(|&i| self.ids[i as usize]).collect();
+        let image = [self.images.height, self.images.width];
+        let seed = self.plan.seed;
+        let drawn: Vec<Drawn> =
+            ids.iter().map(|&id| self.inputs.draw(Draw { seed, epoch, id: id.into(), image })).collect();
+        let views = 0..self.plan.views.len();
+        let rows: Vec<ViewParams> = views.flat_map(|v| drawn.iter().map(move |d| d.views[v])).collect();
+        let labels = (0..self.plan.labels).flat_map(|l| drawn.iter().map(move |d| d.labels[l])).collect();
+        Ready { ids, labels, content: Content::Rows(as_tensor(&rows).to_vec()) }
     }
 }
 
 impl Ready {
-    /// Writes the batch into a step's inputs.
+    /// Writes the batch into a step's inputs; `given` are the labels that do not come with the views, `step` is the number
+    /// of the step.
     pub fn write(
         &self,
         program: &mut dyn Program,
-        views: &[(Range<usize>, crate::graph::TensorId)],
-        resident: Option<Resident>,
+        feeds: &Feeds,
+        given: &Given,
+        seed: u64,
+        step: u64,
     ) -> Result<()> {
-        let (values, row, count) = match self {
-            Self::Made(batch) => {
-                let count = batch.ids.len();
-                let all: usize = views.iter().map(|(range, _)| range.end).max().unwrap_or(1);
-                (&batch.views, batch.views.len() / (all * count), count)
-            }
-            Self::Drawn { index, rows } => {
-                if let Some(to) = resident {
-                    program.write(to.index, bytemuck::cast_slice(index))?;
+        let n = self.ids.len();
+        for (range, input) in &feeds.views {
+            let len = program.graph().ty(*input).elements();
+            match &self.content {
+                Content::Made(batch) => {
+                    let from = batch.starts[range.start];
+                    program.write_f32(*input, &batch.views[from..from + len])?;
                 }
-                (rows, PARAMS, index.len())
+                Content::Rows(rows) => {
+                    let from = range.start * n * PARAMS;
+                    program.write_f32(*input, &rows[from..from + len])?;
+                }
             }
-        };
-        for (range, input) in views {
-            let n = count * row;
-            program.write_f32(*input, &values[range.start * n..range.end * n])?;
+        }
+        if let Some(index) = feeds.index {
+            program.write(index, bytemuck::cast_slice(&self.ids))?;
+        }
+        for (range, input) in &feeds.labels {
+            let labels: Vec<i64> = match given {
+                Given::Each { labels, images } => range
+                    .clone()
+                    .flat_map(|l| self.ids.iter().map(move |&id| labels[l * images + id as usize]))
+                    .collect(),
+                _ => self.labels[range.start * n..range.end * n].to_vec(),
+            };
+            program.write(*input, bytemuck::cast_slice(&labels))?;
+        }
+        if let (Some(targets), Given::Shares { classes, of }) = (feeds.targets, given) {
+            let mut shares = vec![0f32; n * classes];
+            for (row, &id) in shares.chunks_exact_mut(*classes).zip(&self.ids) {
+                let own = &of[id as usize];
+                own.iter().for_each(|&class| row[class as usize] = 1.0 / own.len() as f32);
+            }
+            program.write_f32(targets, &shares)?;
+        }
+        if let Some(negatives) = feeds.negatives {
+            let count = program.graph().ty(negatives).elements();
+            let drawn = others(&self.ids, given.images(), count, seed, step);
+            program.write(negatives, bytemuck::cast_slice(&drawn))?;
         }
         Ok(())
     }
+}
+
+/// `count` different images at random that are not in the batch; there must be so many.
+fn others(batch: &[u32], images: usize, count: usize, seed: u64, step: u64) -> Vec<u32> {
+    let mut rng = Philox::new(seed, Purpose::Negatives, 0, step);
+    let mut free = vec![true; images];
+    batch.iter().for_each(|&id| free[id as usize] = false);
+    let mut left: Vec<u32> = (0..images as u32).filter(|&i| free[i as usize]).collect();
+    // The first `count` places of a shuffle.
+    for i in 0..count {
+        let j = i + rng.below((left.len() - i) as u32) as usize;
+        left.swap(i, j);
+    }
+    left.truncate(count);
+    left
 }
 
 /// Draws and makes the views of samples, each from its own random stream.
@@ -185,19 +251,39 @@ pub fn view_maker(config: &Config) -> Result<Box<Fill>> {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
-    let policy = config.augment.clone();
-    policy.check(config.data.size, config.data.channels)?;
-    let op: Augment = policy.op(config.data.size);
+    let inputs: Arc<dyn Inputs> = inputs(config)?.into();
+    let ops: Vec<Augment> = inputs.sizes().iter().map(|&size| config.augment.op(size)).collect();
     let seed = config.seed;
-    Ok(Box::new(move |sample: Sample, image: &Image, views: &mut [&mut [f32]]| {
+    Ok(Box::new(move |sample: Sample, image: &Image, views: &mut [&mut [f32]], labels: &mut [i64]| {
         let Image { height, width, channels, pixels } = image;
-        let rows =
-            draw_batch(&policy, seed, sample.epoch, &[sample.id as u64], views.len(), [*height, *width]);
-        for (row, view) in rows.iter().zip(views) {
+        let of = Draw { seed, epoch: sample.epoch, id: sample.id as u64, image: [*height, *width] };
+        let drawn = inputs.draw(of);
+        labels.copy_from_slice(&drawn.labels[..labels.len()]);
+        for ((row, view), op) in drawn.views.iter().zip(views).zip(&ops) {
             SCRATCH
                 .with_borrow_mut(|scratch| op.apply(pixels, *height, *width, *channels, row, view, scratch))
                 .map_err(|e| Error::op("augment", e))?;
         }
         Ok(())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negatives_are_different_and_not_of_the_batch() {
+        let batch = [3, 0, 9];
+        for step in 0..50 {
+            let mut drawn = others(&batch, 12, 6, 1, step);
+            assert_eq!(drawn, others(&batch, 12, 6, 1, step));
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn.len(), 6);
+            assert!(drawn.iter().all(|i| *i < 12 && !batch.contains(i)));
+        }
+        assert_eq!(others(&batch, 12, 9, 1, 0).len(), 9);
+        assert_ne!(others(&batch, 12, 6, 1, 0), others(&batch, 12, 6, 1, 1));
+    }
 }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod conclude;
 mod feed;
+mod labels;
 mod metrics;
 mod pretrain;
 mod run_folder;
@@ -10,7 +11,7 @@ mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Position, export_encoder, load_encoder};
 pub use conclude::conclude;
-pub use feed::{Feed, Fill, view_maker};
+pub use feed::{Feed, Fill, inputs, view_maker};
 pub use metrics::{EpochRecord, Metrics, StepRecord};
 pub use pretrain::{End, Watcher, pretrain, record_step};
 pub use run_folder::RunFolder;

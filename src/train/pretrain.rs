@@ -1,16 +1,17 @@
 //! The training loop: batches in, steps done, metrics logged, checkpoints kept.
 
 use super::feed::{Feed, Ready};
+use super::labels::{Given, assigned, carried_over, given};
 use super::{Checkpoint, EpochRecord, Metrics, Position, RunFolder, StepRecord};
 use crate::config::Config;
-use crate::data::Dataset;
+use crate::data::{Dataset, Image, Split};
 use crate::device::{Device, Program};
-use crate::eval::{Collapse, Verdict, feature_std, verdict};
+use crate::eval::{Collapse, Embedder, Layer, Verdict, feature_std, verdict};
 use crate::graph::{Precision, TensorId};
+use crate::ops::augment::ViewParams;
 use crate::optim::Schedule;
-use crate::ssl::{self, Images, Resident, Step, StepSpec};
+use crate::ssl::{self, Before, Feeds, Images, Known, Method, Step, StepSpec};
 use crate::{Error, Result};
-use std::ops::Range;
 use std::time::Instant;
 
 /// Who watches a run, and may stop it.
@@ -38,18 +39,21 @@ pub enum End {
     Interrupted,
 }
 
-/// The step of a configuration: the graph that is run. With `images`, it makes its own views of them.
-pub fn record_step(config: &Config, images: Option<&Images>) -> Result<Step> {
+/// The step of a configuration in an epoch: the graph that is run. With `images`, it makes its own views of them.
+pub fn record_step(config: &Config, data: Known, epoch: usize, images: Option<&Images>) -> Result<Step> {
     StepSpec {
         method: ssl::find(&config.method)?,
         encoder: &config.encoder,
         projector: &config.projector,
         loss: &config.loss,
         optimizer: &config.optimizer,
+        augment: &config.augment,
         batch: config.batch,
         size: config.data.size,
         channels: config.data.channels,
         precision: Precision::parse(&config.precision)?,
+        epoch,
+        data,
         images,
     }
     .record()
@@ -58,15 +62,21 @@ pub fn record_step(config: &Config, images: Option<&Images>) -> Result<Step> {
 /// Trains to the last epoch, or until the watcher stops it. Continues from the folder's checkpoint if there is one.
 pub fn pretrain(config: &Config, data: &Dataset, folder: &RunFolder, watch: &mut dyn Watcher) -> Result<End> {
     let device = Device::parse(&config.device)?;
-    let feed = Feed::new(config, &data.train, device)?;
+    let (split, given, known) = given(config, data)?;
+    if split.len() < data.train.len() {
+        let (kept, all) = (split.len(), data.train.len());
+        watch.message(&format!("{kept} of {all} images have what {} learns from", config.method));
+    }
+    let feed = Feed::new(config, &split, device)?;
     let per_epoch = feed.batches();
     let schedule = Schedule::new(&config.optimizer, config.batch, config.epochs, per_epoch as u64)?;
-    let mut run = Run::new(config, folder, schedule, device, &feed)?;
+    let mut run = Run::new(config, folder, schedule, device, &feed, known, given)?;
     if run.position.step > 0 {
         watch.message(&format!("resuming after step {} of {}", run.position.step, run.schedule.steps()));
     }
     while run.position.epoch < config.epochs {
         let first = run.position.batch;
+        run.begin_epoch(&feed, &split)?;
         let mut epoch = EpochSums::default();
         for batch in feed.epoch(run.position.epoch as u32, first)? {
             let record = run.step(&batch?)?;
@@ -105,8 +115,14 @@ pub fn pretrain(config: &Config, data: &Dataset, folder: &RunFolder, watch: &mut
 /// A run under way.
 struct Run<'a> {
     config: &'a Config,
+    method: &'static Method,
     folder: &'a RunFolder,
     schedule: Schedule,
+    device: Device,
+    known: Known,
+    given: Given,
+    /// Which of the method's graphs the program is.
+    phase: usize,
     step: Recorded,
     program: Box<dyn Program>,
     metrics: Metrics,
@@ -118,12 +134,28 @@ struct Run<'a> {
 
 /// The parts of a [`Step`] that remain once its graph has become a program.
 struct Recorded {
-    views: Vec<(Range<usize>, TensorId)>,
-    resident: Option<Resident>,
+    feeds: Feeds,
     loss: TensorId,
     embeddings: Vec<TensorId>,
     schedule: TensorId,
     update_from: usize,
+}
+
+/// The program of an epoch, with the pictures on it.
+fn program(
+    config: &Config,
+    known: Known,
+    epoch: usize,
+    device: Device,
+    feed: &Feed,
+) -> Result<(Recorded, Box<dyn Program>)> {
+    let Step { graph, feeds, loss, embeddings, schedule, seed_gradient, update_from } =
+        record_step(config, known, epoch, feed.images())?;
+    let mut program = device.program(graph)?;
+    feed.upload(&mut *program, &feeds)?;
+    program.write_f32(seed_gradient, &[1.0])?;
+    program.initialize(config.seed)?;
+    Ok((Recorded { feeds, loss, embeddings, schedule, update_from }, program))
 }
 
 impl<'a> Run<'a> {
@@ -133,43 +165,73 @@ impl<'a> Run<'a> {
         schedule: Schedule,
         device: Device,
         feed: &Feed,
+        known: Known,
+        given: Given,
     ) -> Result<Self> {
-        let Step { graph, views, resident, loss, embeddings, schedule: lr, seed_gradient, update_from } =
-            record_step(config, feed.images())?;
-        let mut program = device.program(graph)?;
-        feed.upload(&mut *program, resident)?;
-        program.write_f32(seed_gradient, &[1.0])?;
+        let method = ssl::find(&config.method)?;
         let path = folder.checkpoint();
-        let (position, last_saved) = if path.exists() {
-            let checkpoint = Checkpoint::read(&path)?;
+        let checkpoint = path.exists().then(|| Checkpoint::read(&path)).transpose()?;
+        let position = checkpoint.as_ref().map_or_else(Position::default, |c| c.position);
+        // What was saved behind an epoch's last step is still that epoch's program.
+        let epoch = if position.batch == 0 { position.epoch.saturating_sub(1) } else { position.epoch };
+        let (step, mut program) = program(config, known, epoch, device, feed)?;
+        if let Some(checkpoint) = &checkpoint {
             checkpoint.restore(&path, &mut *program)?;
-            (checkpoint.position, Some(checkpoint.position.step))
-        } else {
-            program.initialize(config.seed)?;
-            (Position::default(), None)
-        };
+        }
         let metrics = Metrics::resume(folder, position.step)?;
-        let step = Recorded { views, resident, loss, embeddings, schedule: lr, update_from };
-        let clock = Instant::now();
         Ok(Self {
             config,
+            method,
             folder,
             schedule,
+            device,
+            known,
+            given,
+            phase: method.phase(&config.loss, epoch)?,
             step,
             program,
             metrics,
             position,
-            last_saved,
-            clock,
+            last_saved: checkpoint.map(|_| position.step),
+            clock: Instant::now(),
             warned: false,
         })
     }
 
+    /// The graph that the epoch wants, and what the method does before it.
+    fn begin_epoch(&mut self, feed: &Feed, split: &Split) -> Result<()> {
+        let Self { config, method, .. } = *self;
+        let epoch = self.position.epoch;
+        let phase = method.phase(&config.loss, epoch)?;
+        if phase != self.phase {
+            let old = self.program.state_dict()?;
+            (self.step, self.program) = program(config, self.known, epoch, self.device, feed)?;
+            self.program.load_state_dict(&carried_over(self.program.state_dict()?, &old))?;
+            self.phase = phase;
+        }
+        // Entered in the middle, an epoch has had its beginning.
+        if self.position.batch == 0 {
+            let embed = |program: &dyn Program| embed_all(config, self.device, split, program);
+            let before = Before { epoch, seed: config.seed, loss: &config.loss, embed: &embed };
+            method.before_epoch(&mut *self.program, before)?;
+        }
+        if let Some(assigned) = assigned(&*self.program)? {
+            self.given = assigned;
+        }
+        self.clock = Instant::now();
+        Ok(())
+    }
+
     /// One step; the clock runs from the end of the step before, so waiting for data counts.
     fn step(&mut self, batch: &Ready) -> Result<StepRecord> {
-        batch.write(&mut *self.program, &self.step.views, self.step.resident)?;
-        let lr = self.schedule.lr(self.position.step);
-        self.program.write_f32(self.step.schedule, &[lr, (self.position.step + 1) as f32])?;
+        let Position { step, .. } = self.position;
+        batch.write(&mut *self.program, &self.step.feeds, &self.given, self.config.seed, step)?;
+        let lr = self.schedule.lr(step);
+        self.program.write_f32(self.step.schedule, &[lr, (step + 1) as f32])?;
+        for &(input, ramp) in &self.step.feeds.ramps {
+            let progress = (step + 1) as f64 / self.schedule.steps() as f64;
+            self.program.write_f32(input, &[ramp.at(progress)])?;
+        }
         self.program.run(0..self.step.update_from)?;
         let loss = self.program.read_f32(self.step.loss)?[0];
         if !loss.is_finite() {
@@ -209,7 +271,9 @@ impl<'a> Run<'a> {
 
     fn collapse(&self) -> Result<Collapse> {
         let (embeddings, d) = self.embeddings()?;
-        let (a, b) = embeddings.split_at(embeddings.len() / 2);
+        // Views lie one behind the other; where their rows are odd in number, the last one is left out.
+        let half = embeddings.len() / d / 2 * d;
+        let (a, b) = (&embeddings[..half], &embeddings[half..2 * half]);
         Collapse::of_views(a, b, d)
     }
 
@@ -251,6 +315,25 @@ impl<'a> Run<'a> {
         let what = format!("the loss is {loss}: {place}; {saved}. To go on, {advice}");
         Ok(Error::NonFinite { step: self.position.step + 1, what })
     }
+}
+
+/// The embeddings of every image by the program's weights as they are, as evaluation sees them.
+fn embed_all(config: &Config, device: Device, split: &Split, program: &dyn Program) -> Result<Vec<f32>> {
+    // Whole data sets through the PTX machine would take hours.
+    let device = if device == Device::Vm { Device::Cpu } else { device };
+    let mut embedder = Embedder::new(
+        &config.encoder,
+        Some(&config.projector),
+        &Layer::Features,
+        &config.augment,
+        config.data.size,
+        config.data.channels,
+        device,
+    )?;
+    embedder.load(&program.state_dict()?)?;
+    let view = |image: &Image, _: usize| ViewParams::eval(image.height, image.width);
+    let mut outputs = embedder.embed_views(split, split.len(), &view)?;
+    Ok(outputs.swap_remove(1).data)
 }
 
 /// What an epoch adds up.

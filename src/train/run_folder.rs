@@ -1,6 +1,7 @@
 //! Where a run's files lie.
 
 use crate::config::Config;
+use crate::report::EXTRAS;
 use crate::{Error, Result, files};
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,9 @@ impl RunFolder {
     pub fn clear(&self) -> Result<()> {
         let own =
             [self.config(), self.metrics(), self.summary(), self.checkpoint(), self.encoder(), self.report()];
-        for path in own {
+        // What `rusa eval` and `rusa diagnose` put there judges weights that will be gone.
+        let judged = EXTRAS.iter().map(|(name, _)| self.root.join(name));
+        for path in own.into_iter().chain(judged) {
             match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path, e)),
                 _ => {}

@@ -85,6 +85,125 @@ def softmax_cross_entropy(t, p):
     return {"loss": F.cross_entropy(t["logits"], t["labels"]).reshape(1)}
 
 
+def soft_cross_entropy(t, p):
+    log_p = F.log_softmax(t["logits"] / p["temperature"], dim=1)
+    return {"loss": -(t["targets"] * log_p).sum(1).mean().reshape(1)}
+
+
+def softmax(t, p):
+    return {"p": F.softmax((t["x"] - t.get("center", 0)) / p["temperature"], dim=1)}
+
+
+def column_mean(t, p):
+    return {"y": t["x"].mean(0)}
+
+
+def sinkhorn(t, p):
+    """SwAV's, step by step as in the paper's appendix A.1: prototypes are rows, samples columns."""
+    scores = torch.cat([t[k] for k in ("queue_scores", "scores") if k in t])
+    codes = (scores / p["epsilon"]).exp().T
+    codes = codes / codes.sum()
+    prototypes, samples = codes.shape
+    for _ in range(p["iterations"]):
+        codes = codes / codes.sum(1, keepdim=True) / prototypes
+        codes = codes / codes.sum(0, keepdim=True) / samples
+    return {"assignments": (codes * samples).T[-len(t["scores"]) :]}
+
+
+def matmul(t, p):
+    a = t["a"].T if p.get("transpose_a") else t["a"]
+    b = t["b"].T if p.get("transpose_b") else t["b"]
+    return {"c": p.get("scale", 1.0) * (a @ b)}
+
+
+def center(t, p):
+    return {"y": t["x"] - t["x"].mean(0)}
+
+
+def mse_loss(t, p):
+    return {"loss": F.mse_loss(t["a"], t["b"]).reshape(1)}
+
+
+def weighted_sum(t, p):
+    return {"loss": sum(w * x for w, x in zip(p["weights"], t.values()))}
+
+
+def barlow_twins(t, p):
+    a, b = (F.batch_norm(x, None, None, training=True, eps=1e-5) for x in (t["a"], t["b"]))
+    off = (a.T @ b / len(a) - torch.eye(a.shape[1])) ** 2
+    on = off.diagonal().sum()
+    return {"loss": (p.get("scale", 1.0) * (on + p.get("lambda", 5e-3) * (off.sum() - on))).reshape(1)}
+
+
+def vicreg(t, p):
+    loss = p.get("sim", 25.0) * F.mse_loss(t["a"], t["b"])
+    for x in t.values():
+        cov = torch.cov(x.T)
+        std, off = (x.var(0) + 1e-4).sqrt(), cov - cov.diagonal().diag()
+        loss = loss + p.get("std", 25.0) * F.relu(1 - std).mean() / 2 + p.get("cov", 1.0) * (off**2).sum() / len(cov)
+    return {"loss": loss.reshape(1)}
+
+
+def whiten(t, p):
+    eps, eye = p.get("eps", 0.0), torch.eye(t["x"].shape[1]).double()
+    lower = torch.linalg.cholesky((1 - eps) * torch.cov(t["x"].T) + eps * eye)
+    return {"y": torch.linalg.solve_triangular(lower, (t["x"] - t["x"].mean(0)).T, upper=False).T}
+
+
+def rows(t, p):
+    return {"y": t["x"][p["from"] : p["to"]]}
+
+
+def concat_views(t, p):
+    return {"y": torch.cat(t["x"].chunk(p["views"]), dim=1)}
+
+
+def concat(t, p):
+    return {"y": torch.cat((t["a"], t["b"]))}
+
+
+def rotate(t, p):
+    images = [x.rot90(int(k), dims=(0, 1)) for x, k in zip(t["x"], t["turns"])]
+    return {"y": torch.stack(images)}
+
+
+def patch_norm(t, p):
+    y = F.instance_norm(t["x"].permute(0, 3, 1, 2), eps=p.get("eps", 1e-5))
+    return {"y": y.permute(0, 2, 3, 1)}
+
+
+def info_nce(t, p):
+    """MoCo's with a queue: the positive is class 0. Without, row n's class is n."""
+    q, k = F.normalize(t["q"], dim=1), F.normalize(t["k"], dim=1)
+    if "queue" in t:
+        others = q @ F.normalize(t["queue"], dim=1).T
+        logits, labels = torch.cat([(q * k).sum(1, keepdim=True), others], 1), torch.zeros(len(q), dtype=torch.long)
+    else:
+        logits, labels = q @ k.T, torch.arange(len(q))
+    return {"loss": F.cross_entropy(logits / p["temperature"], labels).reshape(1)}
+
+
+def nearest(t, p):
+    return {"y": t["support"][(F.normalize(t["z"], dim=1) @ F.normalize(t["support"], dim=1).T).argmax(1)]}
+
+
+def gather(t, p):
+    return {"y": t["x"][t["index"]]}
+
+
+# What an op takes that no gradient flows to.
+CONSTANTS = {
+    "soft_cross_entropy": {"targets"},
+    "softmax": {"center"},
+    "sinkhorn": {"scores", "queue_scores"},
+    "gather": {"x"},
+    "rotate": {"x"},
+    "patch_norm": {"x"},
+    "info_nce": {"queue"},
+    "nearest": {"z", "support"},
+}
+
+
 # ---- The cases ------------------------------------------------------------------------------------------------------
 
 CASES = []
@@ -264,6 +383,149 @@ class_case("two_classes", 11, 2)
 class_case("hundred_classes", 19, 100)
 class_case("large_logits", 8, 10, scale=60.0)
 
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def prototype_scores(normal, samples, prototypes, d=8):
+    """Cosines, as SwAV's scores are."""
+    return (unit(normal(samples, d)) @ unit(normal(prototypes, d)).T).astype("<f4")
+
+
+def soft_case(name, n, k, temperature, targets, scale=1.0):
+    def make(normal):
+        logits = normal(n, k) * np.float32(scale)
+        return {"logits": logits, "targets": targets(normal, n, k).astype("<f4")}
+
+    case(soft_cross_entropy, name, {"temperature": temperature}, make)
+
+
+def probabilities(normal, n, k):
+    p = np.exp(normal(n, k) / np.float32(0.3))
+    return p / p.sum(1, keepdims=True)
+
+
+def some_labels(normal, n, k):
+    """Weight 1/labels on each label of an image."""
+    labels = normal(n, k) > 0.5
+    labels[:, 0] = True
+    return labels / labels.sum(1, keepdims=True)
+
+
+soft_case("probabilities", 5, 7, 0.1, probabilities)
+soft_case("labels", 6, 40, 1.0, some_labels)
+soft_case("any_sum", 9, 12, 0.5, lambda normal, n, k: normal(n, k))
+soft_case("batch_1", 1, 3, 1.0, probabilities)
+soft_case("wide", 3, 301, 0.1, probabilities)
+soft_case("large_logits", 8, 10, 1.0, probabilities, scale=60.0)
+
+case(softmax, "plain", {"temperature": 1.0}, lambda normal: {"x": normal(5, 7)})
+case(softmax, "center", {"temperature": 0.5}, lambda normal: {"x": normal(6, 40), "center": normal(40)})
+case(softmax, "teacher", {"temperature": 0.04}, lambda normal: {"x": normal(4, 33) / 10, "center": normal(33) / 10})
+case(softmax, "batch_1", {"temperature": 0.3}, lambda normal: {"x": normal(1, 3)})
+
+for name, shape in [("small", (5, 7)), ("one_row", (1, 9)), ("many_rows", (131, 12))]:
+    case(column_mean, name, {}, lambda normal, shape=shape: {"x": normal(*shape)})
+
+
+def sinkhorn_case(name, n, k, queue=0, epsilon=0.05, iterations=3):
+    def make(normal):
+        scores = prototype_scores(normal, queue + n, k)
+        return {"scores": scores[queue:]} | ({"queue_scores": scores[:queue]} if queue else {})
+
+    case(sinkhorn, name, {"epsilon": epsilon, "iterations": iterations}, make)
+
+
+sinkhorn_case("more_samples", 24, 7)
+sinkhorn_case("more_prototypes", 5, 30)
+sinkhorn_case("queue", 8, 16, queue=40)
+sinkhorn_case("queue_odd", 5, 13, queue=31, epsilon=0.03)
+sinkhorn_case("one_iteration", 9, 6, iterations=1)
+sinkhorn_case("batch_1", 1, 4)
+for name, a, b, params in [
+    ("nn", (5, 7), (7, 3), {}),
+    ("nt", (5, 7), (9, 7), {"transpose_b": True, "scale": 0.5}),
+    ("tn", (33, 8), (33, 12), {"transpose_a": True, "scale": 0.03125}),
+]:
+    case(matmul, name, params, lambda normal, a=a, b=b: {"a": normal(*a), "b": normal(*b)})
+
+case(center, "small", {}, lambda normal: {"x": normal(9, 7)})
+case(weighted_sum, "three", {"weights": [25.0, 12.5, 1.0]}, lambda normal: {k: normal(1) for k in "abc"})
+
+
+def views_case(op, name, n, d, params=None, spread=1.0):
+    def make(normal):
+        image = normal(n, d)
+        return {k: (image + np.float32(0.5) * normal(n, d)) * np.float32(spread) for k in "ab"}
+
+    case(op, name, params or {}, make)
+
+
+for op in (mse_loss, barlow_twins, vicreg):
+    views_case(op, "small", 9, 5)
+    views_case(op, "projector", 48, 32)
+views_case(barlow_twins, "scaled", 12, 6, {"lambda": 0.01, "scale": 0.025})
+views_case(vicreg, "weights", 12, 6, {"sim": 10.0, "std": 5.0, "cov": 2.0})
+views_case(vicreg, "short", 16, 8, spread=0.3)  # Every standard deviation below one: the hinge is open.
+
+case(whiten, "small", {}, lambda normal: {"x": normal(23, 5)})
+case(whiten, "shrunk", {"eps": 0.1}, lambda normal: {"x": normal(40, 12)})
+
+for name, shape, first, end in [("middle", (7, 5), 2, 5), ("images", (3, 2, 3, 8), 0, 2), ("last", (5,), 4, 5)]:
+    case(rows, name, {"from": first, "to": end}, lambda normal, shape=shape: {"x": normal(*shape)})
+
+for name, views, n, d in [("two", 2, 5, 7), ("nine", 9, 3, 16), ("one_image", 4, 1, 33)]:
+    case(concat_views, name, {"views": views}, lambda normal, n=views * n, d=d: {"x": normal(n, d)})
+
+for name, n, m, d in [("small", 5, 3, 7), ("batch_1", 1, 1, 33), ("packs", 3, 2, 16)]:
+    case(concat, name, {}, lambda normal, n=n, m=m, d=d: {"a": normal(n, d), "b": normal(m, d)})
+
+for name, n, s, c in [("rgb", 9, 5, 3), ("batch_1", 1, 4, 8), ("one_pixel", 3, 1, 7)]:
+    turns = np.arange(-4, n - 4) if n > 4 else np.arange(1, n + 1)
+    case(rotate, name, {}, lambda normal, n=n, s=s, c=c, turns=turns: {"x": normal(n, s, s, c), "turns": turns})
+
+for name, shape, params, shift in [
+    ("rgb", (5, 7, 5, 3), {}, 0),
+    ("gray", (2, 17, 19, 1), {}, 0),
+    ("many_channels", (2, 2, 3, 300), {}, 0),
+    ("large_eps", (3, 4, 4, 5), {"eps": 0.25}, 0),
+    ("far_from_zero", (2, 5, 5, 3), {}, 100),
+]:
+    make = lambda normal, shape=shape, shift=shift: {"x": normal(*shape) + np.float32(shift)}
+    case(patch_norm, name, params, make)
+
+def gather_case(name, m, d, n):
+    rows = lambda normal: {"x": normal(m, d), "index": abs(normal(n) * 1000).astype("<i8") % m}
+    case(gather, name, {}, rows)
+
+
+gather_case("rows", 9, 4, 20)
+gather_case("batch_1", 3, 7, 1)
+
+
+def query_case(name, n, d, temperature, queue=0, scale=1.0):
+    def make(normal):
+        image = normal(n, d)
+        views = [(image + np.float32(0.5) * normal(n, d)) * np.float32(scale) for _ in range(2)]
+        return {"q": views[0], "k": views[1]} | ({"queue": normal(queue, d)} if queue else {})
+
+    # The loss is the difference of a log-sum-exp and a logit, both up to 1 / temperature.
+    case(info_nce, name, {"temperature": temperature}, make, {"loss": 1})
+
+
+query_case("queue", 5, 16, 0.2, queue=33)
+query_case("queue_moco", 9, 12, 0.07, queue=301)
+query_case("queue_batch_1", 1, 7, 0.2, queue=4)
+query_case("queue_large_rows", 4, 9, 0.1, queue=10, scale=1e4)
+query_case("batch", 8, 8, 0.2)
+query_case("batch_odd", 37, 13, 0.2)
+query_case("batch_two_rows", 2, 5, 1.0)
+query_case("batch_many", 150, 12, 0.1)
+
+for name, n, k, d in [("small", 5, 7, 8), ("many", 40, 300, 12), ("batch_1", 1, 9, 5)]:
+    case(nearest, name, {}, lambda normal, n=n, k=k, d=d: {"z": normal(n, d), "support": normal(k, d)})
+
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
 
@@ -275,21 +537,23 @@ def golden(op, name, params, make):
     inputs = {k: v for k, v in given.items() if not k.startswith("d_")}
     tensors = {k: torch.from_numpy(v) for k, v in inputs.items()}
     tensors = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    constants = CONSTANTS.get(op.__name__, set())
     trained = [k for k, v in tensors.items() if v.is_floating_point() and not k.startswith("running_")]
+    trained = [k for k in trained if k not in constants]
     for k in trained:
         tensors[k].requires_grad_()
 
     outputs = op(tensors, params)
-    first, value = next(iter(outputs.items()))
-    upstream = given.get(f"d_{first}")
-    if upstream is None:
-        upstream = normal(*value.shape)
-    gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
-
     file = dict(inputs)
     file |= {k: f32(v) for k, v in outputs.items()}
-    file |= {f"d_{first}": upstream}
-    file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
+    if trained:
+        first, value = next(iter(outputs.items()))
+        upstream = given.get(f"d_{first}")
+        if upstream is None:
+            upstream = normal(*value.shape)
+        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
+        file |= {f"d_{first}": upstream}
+        file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
     metadata = {
         "op": op.__name__,
         "params": json.dumps(params),

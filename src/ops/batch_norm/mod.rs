@@ -8,6 +8,7 @@ mod backward;
 mod cpu;
 mod launches;
 mod reference;
+pub mod standardize;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,8 @@ mod launches;
 
 pub use launches::KERNELS;
 
-use super::l2_normalize::{norm, norm_backward, normalized};
+use super::l2_normalize::{norm_backward, normalized};
+use super::similarities::{self, COLS, EPS, ROWS, normalize_rows, similarities};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::{Args, Cost, Op, moved};
 use crate::device::launch::{Launch, Operands};
@@ -20,13 +21,6 @@ use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
-/// Rows of a tile, each the work of one task.
-const ROWS: usize = 32;
-/// Columns of a tile.
-const COLS: usize = 256;
-/// Shorter rows count as this long.
-const EPS: f32 = 1e-12;
 
 /// z\[2N,D\] → loss\[1\], and lse\[2N\] for the backward pass.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -61,30 +55,7 @@ impl NtXent {
 
 /// Scratch: ẑ, then a tile for each block of rows.
 fn scratch(rows: usize, d: usize) -> usize {
-    rows * d + rows.div_ceil(ROWS) * ROWS * COLS
-}
-
-fn normalize_rows(z: &[f32], unit: &mut [f32], d: usize) {
-    unit.par_chunks_mut(d).zip(z.par_chunks(d)).for_each(|(unit, z)| {
-        let scale = 1.0 / norm(z, EPS);
-        unit.iter_mut().zip(z).for_each(|(u, z)| *u = z * scale);
-    });
-}
-
-/// The tile of s for rows from `i0` and columns from `j0`.
-fn similarities<'t>(
-    unit: &[f32],
-    d: usize,
-    i0: usize,
-    j0: usize,
-    t: f32,
-    tile: &'t mut [f32],
-) -> (&'t mut [f32], usize) {
-    let rows = unit.len() / d;
-    let (m, n) = (ROWS.min(rows - i0), COLS.min(rows - j0));
-    let (a, b) = (Mat::new(&unit[i0 * d..], m, d), Mat::new(&unit[j0 * d..], n, d));
-    gemm(tile, n, a, b.t(), 1.0 / t, false, false);
-    (&mut tile[..m * n], n)
+    rows * d + similarities::scratch(rows)
 }
 
 #[inline(always)]
@@ -124,7 +95,7 @@ impl Op for NtXent {
                 let i0 = block * ROWS;
                 let mut running = [(f32::NEG_INFINITY, 0.0f32); ROWS];
                 for j0 in (0..rows).step_by(COLS) {
-                    let (tile, n) = similarities(unit, d, i0, j0, self.temperature, tile);
+                    let (tile, n) = similarities(unit, unit, d, i0, j0, 1.0 / self.temperature, tile);
                     for (i, row) in tile.chunks_exact_mut(n).enumerate() {
                         if (j0..j0 + n).contains(&(i0 + i)) {
                             row[i0 + i - j0] = f32::NEG_INFINITY;
@@ -205,7 +176,7 @@ impl Op for NtXentBackward {
             |(block, ((dz, d_unit), tile))| {
                 let i0 = block * ROWS;
                 for j0 in (0..rows).step_by(COLS) {
-                    let (tile, n) = similarities(unit, d, i0, j0, t, tile);
+                    let (tile, n) = similarities(unit, unit, d, i0, j0, 1.0 / t, tile);
                     for (i, row) in tile.chunks_exact_mut(n).enumerate() {
                         let own = i0 + i;
                         let other = (own + rows / 2) % rows;

@@ -1,7 +1,7 @@
 //! Has the representation collapsed? Four numbers on l2-normalised features.
 
-use super::features::{check_rows, l2_normalize_rows};
-use super::spectrum::{effective_rank, singular_values};
+use crate::eval::features::{check_rows, l2_normalize_rows};
+use crate::eval::spectrum::{effective_rank, singular_values};
 use crate::linalg::{Mat, gemm};
 use crate::{Error, Result};
 use rayon::prelude::*;

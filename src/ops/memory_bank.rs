@@ -1,0 +1,103 @@
+//! memory_bank: one row an image, which moves a little towards the image's newest row whenever it comes up, in place:
+//! NPID (Wu et al., CVPR 2018, section 3.2), PIRL (Misra & van der Maaten, CVPR 2020, section 3.3).
+
+use super::l2_normalize::norm;
+use super::{Args, Cost, Op, moved};
+use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
+use crate::graph::{Graph, TensorId};
+use crate::kernel;
+use crate::tensor::{DType, TensorType};
+use crate::{Error, Result};
+use rayon::prelude::*;
+
+/// Shorter rows are divided by this, so that a row of zeros stays one.
+const EPS: f32 = 1e-12;
+
+/// Records that bank\[i\] ← unit(momentum · bank\[i\] + (1 − momentum) · unit(rows\[n\])) for i = index\[n\].
+///
+/// `bank`\[K,D\] is an f32 state, `rows`\[N,D\] are f32 or bf16, `index`\[N\] is u32. The indices of a batch must be
+/// distinct, as those of a batch without replacement are: of rows for one place any may win. An index beyond the bank
+/// changes nothing; [`gather`](super::gather) gives NaN for it. Whatever reads the bank of the steps before must be
+/// recorded before this.
+pub fn remember(
+    graph: &mut Graph,
+    bank: TensorId,
+    rows: TensorId,
+    index: TensorId,
+    momentum: f32,
+) -> Result<()> {
+    if !(0.0..=1.0).contains(&momentum) {
+        return Err(Error::op("memory_bank", format!("momentum must be from 0 to 1, but is {momentum}")));
+    }
+    let shape = graph.ty(bank).dims("memory_bank", "bank")?;
+    graph.update(Remember { shape, momentum }, &[rows, index], &[bank])
+}
+
+/// rows\[N,D\], index\[N\] → bank\[K,D\], updated in place.
+#[derive(Debug)]
+struct Remember {
+    shape: [usize; 2],
+    momentum: f32,
+}
+
+impl Op for Remember {
+    fn name(&self) -> &'static str {
+        "memory_bank"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let [rows, index] = inputs else {
+            return Err(Error::op(self.name(), "takes rows and index"));
+        };
+        let [n, _] = rows.dims(self.name(), "rows")?;
+        let dtype = if rows.dtype == DType::Bf16 { DType::Bf16 } else { DType::F32 };
+        rows.expect(self.name(), "rows", &TensorType::new([n, self.shape[1]], dtype))?;
+        index.expect(self.name(), "index", &TensorType::new([n], DType::U32))?;
+        Ok(vec![TensorType::f32(self.shape)])
+    }
+
+    fn cost(&self, inputs: &[TensorType], _: &[TensorType]) -> Cost {
+        // Of the bank, the batch's rows: read and written.
+        let own = inputs[0].with(DType::F32);
+        Cost { flops: 8 * own.elements() as u64, bytes: moved(inputs, &[own.clone(), own]) }
+    }
+
+    /// The new rows.
+    fn scratch(&self, inputs: &[TensorType]) -> usize {
+        inputs[0].elements()
+    }
+
+    fn cpu(&self, args: &Args) {
+        let [k, d] = self.shape;
+        let (bank, mixed) = (args.out(0), args.scratch());
+        let inside = |index: &u32| (*index as usize) < k;
+        let rows = mixed.par_chunks_mut(d).zip(args.f32(0).par_chunks(d)).zip(args.u32(1));
+        rows.filter(|(_, index)| inside(index)).for_each(|((mixed, row), &index)| {
+            let take = (1.0 - self.momentum) / norm(row, EPS);
+            let old = &bank[index as usize * d..][..d];
+            for ((mixed, old), x) in mixed.iter_mut().zip(old).zip(row) {
+                *mixed = self.momentum * old + take * x;
+            }
+            let scale = 1.0 / norm(mixed, EPS);
+            mixed.iter_mut().for_each(|x| *x *= scale);
+        });
+        // One after the other, so that even for indices that are not distinct it is the same row that wins.
+        for (mixed, &index) in mixed.chunks_exact(d).zip(args.u32(1)).filter(|(_, index)| inside(index)) {
+            bank[index as usize * d..][..d].copy_from_slice(mixed);
+        }
+    }
+
+    fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        let ([n, _], [k, d]) = (on.dims(0), self.shape.map(|n| n as u32));
+        let (rows, index, bank) = (on.input(0), on.input(1), on.output(0));
+        let rows = Rows { n, k, d, momentum: self.momentum, rows, index, bank };
+        let entry = on.pick(0, "memory_bank_f32", "memory_bank_bf16");
+        Ok(vec![Launch::new(entry, n.div_ceil(4) as usize, 128, rows)])
+    }
+}
+
+kernel!(Rows ["memory_bank_f32", "memory_bank_bf16"] {
+    n: u32, k: u32, d: u32, momentum: f32, rows: Address, index: Address, bank: Address,
+});
+
+pub const KERNELS: &[Signature] = &[Rows::SIGNATURE];

@@ -1,0 +1,106 @@
+//! DeepCluster-v2: before each epoch the remembered embeddings are clustered; an image's cluster is then its label.
+
+use super::kmeans::spherical_k_means;
+use super::settings::{fill, positive};
+use super::{ASSIGNMENTS, BASE, Before, Family, Labels, Method, Recorded};
+use crate::device::Program;
+use crate::graph::Init;
+use crate::ops::cast;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::matmul::MatMul;
+use crate::ops::memory_bank::remember;
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Rounds of k-means before an epoch.
+const ROUNDS: usize = 10;
+
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    /// Clusters of each clustering; several clusterings, from different beginnings, vote as several heads.
+    prototypes: Vec<usize>,
+    temperature: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { prototypes: vec![256; 3], temperature: 0.1 }
+    }
+}
+
+pub const METHOD: Method = Method {
+    name: "deepcluster-v2",
+    family: Family::Clustering,
+    summary: "clustering: before each epoch k-means gives every image a label, which its views then predict",
+    paper: "Caron et al., DeepCluster, ECCV 2018; version 2: Caron et al., SwAV, NeurIPS 2020, appendix C",
+    avoids_collapse: "k-means anew each epoch, with empty clusters refilled: centroids of one point could not tell images apart",
+    labels: Labels::Assigned,
+    settings: fill::<Settings>,
+    record: |r| {
+        let Settings { prototypes, temperature } = r.settings()?;
+        positive("temperature", temperature)?;
+        let images = r.spec.data.images;
+        if prototypes.is_empty() || prototypes.iter().any(|&k| k == 0 || k > images) {
+            let what = format!("{prototypes:?} must be numbers of clusters from 1 to the {images} images");
+            return Err(Error::config("loss.prototypes", what));
+        }
+        let z = r.embed_two()?;
+        let [_, d] = r.graph.ty(z[0]).dims("deepcluster", "z")?;
+        let unit = [
+            r.graph.apply1(L2Normalize::default(), &[z[0]])?,
+            r.graph.apply1(L2Normalize::default(), &[z[1]])?,
+        ];
+        let bank = r.state("bank", [images, d], Init::UnitRows)?;
+        r.state(ASSIGNMENTS, [prototypes.len(), images], Init::Zeros)?;
+        let mut terms = Vec::new();
+        for (head, &k) in prototypes.iter().enumerate() {
+            let centroids = r.state(&format!("centroids.{head}"), [k, d], Init::UnitRows)?;
+            let centroids = cast::activation(r.graph, centroids)?;
+            let labels = r.labels(head..head + 1)?;
+            for view in unit {
+                let scale = 1.0 / temperature;
+                let similar = MatMul { transpose_a: false, transpose_b: true, scale };
+                let logits = r.graph.apply1(similar, &[view, centroids])?;
+                let ce = r.graph.apply1(SoftmaxCrossEntropy, &[logits, labels])?;
+                terms.push((1.0 / (2 * prototypes.len()) as f32, ce));
+            }
+        }
+        let loss = r.sum(&terms)?;
+        let (newest, index) = (r.graph.stop_gradient(unit[0]), r.index()?);
+        r.after(move |graph| remember(graph, bank, newest, index, 0.0));
+        Ok(Recorded { loss, embeddings: unit.to_vec() })
+    },
+    epoch: Some(cluster),
+    ..BASE
+};
+
+/// Clusters the bank (before the first epoch: fresh embeddings of all images) and writes centroids and assignments.
+fn cluster(program: &mut dyn Program, before: Before) -> Result<()> {
+    let Settings { prototypes, .. } = super::settings::read(before.loss)?;
+    let find = |program: &dyn Program, name: &str| {
+        program.graph().find(name).ok_or_else(|| Error::Graph(format!("the step has no `{name}`")))
+    };
+    let bank = find(program, "bank")?;
+    let (images, d) = (program.graph().ty(bank).shape[0], program.graph().ty(bank).shape[1]);
+    let rows = if before.epoch == 0 {
+        let mut rows = (before.embed)(program)?;
+        rows.chunks_exact_mut(d).for_each(|row| {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            row.iter_mut().for_each(|x| *x /= length);
+        });
+        program.write_f32(bank, &rows)?;
+        rows
+    } else {
+        program.read_f32(bank)?
+    };
+    let mut assignments = Vec::with_capacity(prototypes.len() * images);
+    for (head, &k) in prototypes.iter().enumerate() {
+        let stream = (before.epoch * prototypes.len() + head) as u32;
+        let found = spherical_k_means(&rows, d, k, ROUNDS, before.seed, stream);
+        program.write_f32(find(program, &format!("centroids.{head}"))?, &found.centroids)?;
+        assignments.extend(found.assignments.iter().map(|&c| c as f32));
+    }
+    program.write_f32(find(program, ASSIGNMENTS)?, &assignments)
+}

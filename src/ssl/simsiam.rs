@@ -1,0 +1,44 @@
+//! SimSiam: a predictor and a stop-gradient are enough; neither negatives nor a moving average.
+
+use super::settings::fill;
+use super::{BASE, Family, Method, Recorded};
+use crate::nn::Predictor;
+use crate::ops::cosine_loss::CosineLoss;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    predictor_hidden: usize,
+    /// Without it the method collapses (the paper's figure 2): to see that.
+    stop_gradient: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { predictor_hidden: 512, stop_gradient: true }
+    }
+}
+
+pub const METHOD: Method = Method {
+    name: "simsiam",
+    family: Family::Distillation,
+    summary: "distillation: each view, through a predictor, follows the other; no gradient flows into what is followed",
+    paper: "Chen & He, Exploring Simple Siamese Representation Learning, CVPR 2021, algorithm 1",
+    avoids_collapse: "asymmetry: a predictor on one branch, stop-gradient on the other",
+    settings: fill::<Settings>,
+    record: |r| {
+        let Settings { predictor_hidden, stop_gradient } = r.settings()?;
+        let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: false };
+        let z = r.embed_two()?;
+        let mut terms = Vec::new();
+        for (view, other) in [(0, 1), (1, 0)] {
+            let p = r.predict(z[view], &predictor)?;
+            let target = if stop_gradient { r.graph.stop_gradient(z[other]) } else { z[other] };
+            terms.push((0.5, r.graph.apply1(CosineLoss, &[p, target])?));
+        }
+        let loss = r.sum(&terms)?;
+        Ok(Recorded { loss, embeddings: z.to_vec() })
+    },
+    ..BASE
+};
