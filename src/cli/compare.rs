@@ -8,7 +8,7 @@ use rusa::device::Device;
 use rusa::eval::{Embedder, Layer, singular_values};
 use rusa::files::write_atomically;
 use rusa::ops::augment::ViewParams;
-use rusa::report::{Run, compare, compare_json, compare_markdown};
+use rusa::report::{Run, compare, compare_json, compare_markdown, layers_svg};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Data to take the spectrum of runs without diagnostics.json from: `embedded`, or a folder of images.
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
+    /// Also draw the figure of layers, from the runs' layers.json.
+    #[arg(long, value_name = "FILE.svg")]
+    layers: Option<PathBuf>,
     /// Also write the table as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -56,6 +59,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     }
     write_atomically(&arguments.out, compare(&runs).as_bytes())?;
+    if let Some(path) = &arguments.layers {
+        let Some(figure) = layers_svg(&runs) else {
+            bail!(
+                "none of these runs has a layers.json; `rusa eval RUN --data PATH --layers --json RUN/layers.json` writes one"
+            );
+        };
+        write_atomically(path, figure.as_bytes())?;
+    }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&compare_json(&runs))?;
         write_atomically(path, format!("{text}\n").as_bytes())?;

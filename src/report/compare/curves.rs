@@ -84,13 +84,13 @@ pub(super) fn spectrum(groups: &[Group]) -> Option<String> {
 }
 
 /// A share with its interval, or a mean with that of seeds: `y` and the ends at two keys.
-fn point(x: f64, value: &Value, y: &str, interval: &str) -> Option<Point> {
+pub(super) fn point(x: f64, value: &Value, y: &str, interval: &str) -> Option<Point> {
     let y = number(value, y)?;
     let end = |i: usize| at(value, interval).and_then(|v| v.get(i)).and_then(Value::as_f64).unwrap_or(y);
     Some(Point { x, y, low: end(0), high: end(1) })
 }
 
-fn rows(list: Option<&Value>) -> &[Value] {
+pub(super) fn rows(list: Option<&Value>) -> &[Value] {
     list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

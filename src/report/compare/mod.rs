@@ -1,12 +1,14 @@
 //! Several runs side by side: one page as self-contained as a run's report, a markdown table, and JSON.
 
 mod curves;
+mod figure;
 mod group;
 mod read;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use figure::layers_svg;
 pub use read::{EXTRAS, Run};
 
 use super::html::{DASH, escape, missing};
