@@ -1,5 +1,6 @@
 //! DeepCluster-v2: before each epoch the remembered embeddings are clustered; an image's cluster is then its label.
 
+use super::bank::{BANK, fill_bank, find};
 use super::kmeans::spherical_k_means;
 use super::settings::{fill, positive};
 use super::{ASSIGNMENTS, BASE, Before, Family, Labels, Method, Recorded};
@@ -52,7 +53,7 @@ pub const METHOD: Method = Method {
             r.graph.apply1(L2Normalize::default(), &[z[0]])?,
             r.graph.apply1(L2Normalize::default(), &[z[1]])?,
         ];
-        let bank = r.state("bank", [images, d], Init::UnitRows)?;
+        let bank = r.state(BANK, [images, d], Init::UnitRows)?;
         r.state(ASSIGNMENTS, [prototypes.len(), images], Init::Zeros)?;
         let mut terms = Vec::new();
         for (head, &k) in prototypes.iter().enumerate() {
@@ -79,22 +80,10 @@ pub const METHOD: Method = Method {
 /// Clusters the bank (before the first epoch: fresh embeddings of all images) and writes centroids and assignments.
 fn cluster(program: &mut dyn Program, before: Before) -> Result<()> {
     let Settings { prototypes, .. } = super::settings::read(before.loss)?;
-    let find = |program: &dyn Program, name: &str| {
-        program.graph().find(name).ok_or_else(|| Error::Graph(format!("the step has no `{name}`")))
-    };
-    let bank = find(program, "bank")?;
+    fill_bank(program, &before)?;
+    let bank = find(program, BANK)?;
     let (images, d) = (program.graph().ty(bank).shape[0], program.graph().ty(bank).shape[1]);
-    let rows = if before.epoch == 0 {
-        let mut rows = (before.embed)(program)?;
-        rows.chunks_exact_mut(d).for_each(|row| {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-            row.iter_mut().for_each(|x| *x /= length);
-        });
-        program.write_f32(bank, &rows)?;
-        rows
-    } else {
-        program.read_f32(bank)?
-    };
+    let rows = program.read_f32(bank)?;
     let mut assignments = Vec::with_capacity(prototypes.len() * images);
     for (head, &k) in prototypes.iter().enumerate() {
         let stream = (before.epoch * prototypes.len() + head) as u32;

@@ -3,6 +3,7 @@
 //! A method is a [`Method`]: its settings, how it sees a sample ([`Inputs`]), and how it records its loss. To add one,
 //! copy the file of the nearest and put a line into [`METHODS`].
 
+mod bank;
 mod barlow_twins;
 mod byol;
 mod cosine;

@@ -1,6 +1,7 @@
 //! PIRL: an image and its transformed self (a jigsaw of it, or a turned one) have the same feature, which is told from
 //! those of other images, remembered from earlier epochs.
 
+use super::bank::{BANK, fill_bank};
 use super::inputs::{Draw, Drawn, Inputs};
 use super::pretext::jigsaw::{assemble, shuffle};
 use super::pretext::permutations::{Permutation, permutations};
@@ -107,7 +108,7 @@ pub const METHOD: Method = Method {
                 nn::linear(r.graph, "transformed", z, d, true)?
             }
         };
-        let bank = r.state("bank", [images, d], Init::UnitRows)?;
+        let bank = r.state(BANK, [images, d], Init::UnitRows)?;
         let (index, others) = (r.index()?, r.negatives(count)?);
         let own = r.graph.apply1(Gather, &[bank, index])?;
         let own = cast::activation(r.graph, own)?;
@@ -122,6 +123,7 @@ pub const METHOD: Method = Method {
         r.after(move |graph| remember(graph, bank, newest, index, momentum));
         Ok(Recorded { loss, embeddings: vec![plain, transformed] })
     },
+    epoch: Some(|program, before| fill_bank(program, &before)),
     ..BASE
 };
 
