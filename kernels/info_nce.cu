@@ -32,8 +32,8 @@
 
 #include "rows.cuh"
 #include "similarity.cuh"
+#include "unit_gradient.cuh"
 
-constexpr float EPS = 1e-12f;
 constexpr uint32_t ROW_WARPS = 4;   // of entries where a warp owns a row
 constexpr uint32_t HELD = 8;        // accesses of 4 elements of a lane
 constexpr uint32_t APPLY_HELD = 4;  // in apply, which holds the gradient too
@@ -249,44 +249,9 @@ __device__ __forceinline__ void apply_row(uint32_t d, uint32_t splits, size_t st
         for (uint32_t i = 0; i < WIDTH; ++i) {
             g[i] *= pull;
         }
-        for (uint32_t split = 0; split < splits; ++split) {
-            float more[WIDTH];
-            load_wide(more, d_unit + split * stride + at);
-#pragma unroll
-            for (uint32_t i = 0; i < WIDTH; ++i) {
-                g[i] += more[i];
-            }
-        }
+        add_parts(g, d_unit + at, splits, stride);
     };
-    float held[WarpRow::UNITS][WIDTH], g[WIDTH], along = 0.0f;
-    const auto add = [&](const float(&x)[WIDTH], const float(&g)[WIDTH]) {
-#pragma unroll
-        for (uint32_t i = 0; i < WIDTH; ++i) {
-            along = fmaf(x[i] * inverse, g[i], along);
-        }
-    };
-    row.each_held([&](uint32_t u, uint32_t at, const auto& x) {
-        gradient(at, held[u]);
-        add(x, held[u]);
-    });
-    row.each_beyond([&](uint32_t at, const auto& x) {
-        gradient(at, g);
-        add(x, g);
-    });
-    // Where the length is EPS, it is a constant.
-    along = inverse >= 1.0f / EPS ? 0.0f : warp_sum(along);
-    const auto finish = [&](uint32_t at, float(&x)[WIDTH], const float(&g)[WIDTH]) {
-#pragma unroll
-        for (uint32_t i = 0; i < WIDTH; ++i) {
-            x[i] = scale * (g[i] - x[i] * inverse * along) * inverse;
-        }
-        write_wide(dz + at, x, accumulate);
-    };
-    row.each_held([&](uint32_t u, uint32_t at, auto& x) { finish(at, x, held[u]); });
-    row.each_beyond([&](uint32_t at, auto& x) {
-        gradient(at, g);
-        finish(at, x, g);
-    });
+    through_length<WIDTH>(row, inverse, scale, accumulate, gradient, dz);
 }
 
 template <typename T>

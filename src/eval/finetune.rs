@@ -4,7 +4,6 @@
 //! 4.1): crops and flips only, SGD with momentum and no weight decay, half a cosine, and a larger learning rate for the
 //! fresh head than for the encoder. From scratch it is supervised training by the same recipe.
 
-mod draw;
 mod network;
 mod protocol;
 mod views;

@@ -18,6 +18,7 @@ mod agreement;
 mod clustering;
 pub mod detection;
 mod diagnostics;
+mod draw;
 mod embed;
 mod features;
 mod few;
@@ -45,9 +46,10 @@ pub use diagnostics::{
     Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, loss_at_chance,
     neighbour_agreement, stuck_loss, uniformity,
 };
+pub use draw::balanced_draw;
 pub use embed::{Embedder, raw_pixels};
 pub use features::{Features, Standardizer, l2_normalize_rows};
-pub use few::{FEW_LABELS, balanced_draw, few_labels};
+pub use few::{FEW_LABELS, few_labels};
 pub use finetune::{FinetuneOptions, Finetuner, Labels, Network, finetune};
 pub use knn::{KnnOptions, knn};
 pub use layer::{GRID_FEATURES, Layer, SPATIAL_LAYERS};
@@ -58,4 +60,4 @@ pub use protocol::{LayerScore, Scores, judge, judge_layer, linear_over_seeds};
 pub use retrieval::{Recall, Retrieval, retrieval};
 pub use seeds::Spread;
 pub use spectrum::{effective_rank, singular_values};
-pub use verdict::{Verdict, verdict, verdicts};
+pub use verdict::{Verdict, final_verdict, verdict, verdicts};

@@ -80,6 +80,27 @@ fn verdict_on_loss(l: &StuckLoss) -> Verdict {
     ))
 }
 
+/// [`verdict`] on a run that is over. By then two views of an image must be nearer to each other than two images are: where
+/// the features lie close together and are not, what is left of their spread is noise. A fresh network looks the same, so
+/// this says nothing of a run under way.
+pub fn final_verdict(c: &Collapse) -> Verdict {
+    let judged = verdict(c);
+    let share = c.std / c.std_ideal;
+    // On the unit sphere the mean squared distance of two images is twice the variance, 2 (share)².
+    let nearer = c.alignment / (2.0 * share * share);
+    if matches!(judged, Verdict::Collapsed(_)) || !(share < 0.3 && nearer > 0.9) {
+        return judged;
+    }
+    Verdict::Collapsed(format!(
+        "The features lie close together ({:.0} % of the spread of an even sphere), and two views of an image are as far \
+         apart as two images ({:.0} % of that distance): what spread is left is noise, and tells no image from another. \
+         Give the loss something that keeps images apart: negatives, equal clusters, a predictor with stop-gradient, or \
+         decorrelation.",
+        100.0 * share,
+        100.0 * nearer
+    ))
+}
+
 /// Judges a representation by std's share of its ideal and by the effective rank.
 ///
 /// The share is about √(1 − c), where c is the mean cosine between different images: the limits 0.05 and 0.15 are
@@ -156,6 +177,23 @@ mod tests {
             let v = verdict(&collapse(share, rank));
             assert!(v.state() == "warning" && v.advice().contains(words), "{v:?}");
         }
+    }
+
+    #[test]
+    fn spread_that_tells_no_image_from_another_is_a_collapse_once_the_run_is_over() {
+        let with = |share: f64, nearer: f64| Collapse {
+            alignment: nearer * 2.0 * share * share,
+            ..collapse(share, 60.0)
+        };
+        // Distance alone, five epochs: a spread of 17 %, views 97 % as far apart as images.
+        let noise = with(0.168, 0.967);
+        assert_eq!((verdict(&noise).state(), final_verdict(&noise).state()), ("healthy", "collapsed"));
+        assert!(final_verdict(&noise).advice().contains("97 % of that distance"));
+        // Close together but told apart; noise that is spread out, as a pretext task's answers may be.
+        for c in [with(0.168, 0.5), with(0.8, 0.97)] {
+            assert_eq!(final_verdict(&c), Verdict::Healthy);
+        }
+        assert_eq!(final_verdict(&with(0.01, 0.5)), verdict(&with(0.01, 0.5)));
     }
 
     #[test]

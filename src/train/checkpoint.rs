@@ -61,6 +61,18 @@ impl Checkpoint {
     }
 }
 
+/// What a program that has just been given another graph begins with: `old` values, and `fresh` ones for what is new in it.
+pub fn carried_over(
+    fresh: BTreeMap<String, HostTensor>,
+    old: &BTreeMap<String, HostTensor>,
+) -> BTreeMap<String, HostTensor> {
+    let keep = |(name, value)| {
+        let value = old.get(&name).cloned().unwrap_or(value);
+        (name, value)
+    };
+    fresh.into_iter().map(keep).collect()
+}
+
 /// The prefix of the encoder's tensors within a training program.
 const ENCODER: &str = "encoder.";
 

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::eval::{
-    Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, judge, raw_pixels, verdict,
+    Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, final_verdict, judge, raw_pixels,
 };
 use crate::graph::Kind;
 use crate::graph::plan::{Plan, Target};
@@ -63,7 +63,7 @@ pub fn conclude(
     let collapse = |output: usize| -> Result<Value> {
         let (a, b): (&Features, &Features) = (&views[0][output], &views[1][output]);
         let c = Collapse::of_views(&a.data, &b.data, a.d)?;
-        let verdict = verdict(&c);
+        let verdict = final_verdict(&c);
         let mut value = to_json(&c)?;
         value["verdict"] = verdict.state().into();
         value["advice"] = verdict.advice().into();

@@ -9,6 +9,7 @@ use crate::rng::{Philox, Purpose};
 use crate::ssl::{self, Draw, Drawn, Feeds, Images, Inputs};
 use crate::{Error, Result};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -234,16 +235,10 @@ impl Ready {
 /// `count` different images at random that are not in the batch; there must be so many.
 fn others(batch: &[u32], images: usize, count: usize, seed: u64, step: u64) -> Vec<u32> {
     let mut rng = Philox::new(seed, Purpose::Negatives, 0, step);
-    let mut free = vec![true; images];
-    batch.iter().for_each(|&id| free[id as usize] = false);
-    let mut left: Vec<u32> = (0..images as u32).filter(|&i| free[i as usize]).collect();
-    // The first `count` places of a shuffle.
-    for i in 0..count {
-        let j = i + rng.below((left.len() - i) as u32) as usize;
-        left.swap(i, j);
-    }
-    left.truncate(count);
-    left
+    // Drawn again where taken: a list of all images to draw from would cost each step as much as the set is large.
+    let mut taken: HashSet<u32> = batch.iter().copied().collect();
+    let draws = std::iter::repeat_with(|| rng.below(images as u32));
+    draws.filter(|&image| taken.insert(image)).take(count).collect()
 }
 
 /// Draws and makes the views of samples, each from its own random stream.

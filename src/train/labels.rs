@@ -5,7 +5,6 @@ use crate::data::sidecar::{PlaceOptions, Places, TagOptions, Tags};
 use crate::data::{Dataset, Split};
 use crate::device::Program;
 use crate::ssl::{self, ASSIGNMENTS, Known, Labels};
-use crate::tensor::HostTensor;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -72,18 +71,4 @@ pub fn assigned(program: &dyn Program) -> Result<Option<Given>> {
     let images = program.graph().ty(t).shape[1];
     let labels = program.read_f32(t)?.into_iter().map(|c| c as i64).collect();
     Ok(Some(Given::Each { labels, images }))
-}
-
-/// The tensors of a program that has just been given another graph: `fresh` ones, with `old` values where there are any.
-pub fn carried_over(
-    fresh: std::collections::BTreeMap<String, HostTensor>,
-    old: &std::collections::BTreeMap<String, HostTensor>,
-) -> std::collections::BTreeMap<String, HostTensor> {
-    fresh
-        .into_iter()
-        .map(|(name, value)| {
-            let value = old.get(&name).cloned().unwrap_or(value);
-            (name, value)
-        })
-        .collect()
 }

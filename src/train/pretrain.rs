@@ -1,7 +1,8 @@
 //! The training loop: batches in, steps done, metrics logged, checkpoints kept.
 
+use super::checkpoint::carried_over;
 use super::feed::{Feed, Ready};
-use super::labels::{Given, assigned, carried_over, given};
+use super::labels::{Given, assigned, given};
 use super::{Checkpoint, EpochRecord, Metrics, Position, RunFolder, StepRecord};
 use crate::config::Config;
 use crate::data::{Dataset, Image, Split};

@@ -1,10 +1,10 @@
 //! Fine-tuning under several seeds.
 
-use super::draw::{draw_fraction, draw_per_class};
 use super::{FinetuneOptions, Finetuner, Network};
 use crate::Result;
 use crate::data::Split;
 use crate::eval::Spread;
+use crate::eval::draw::{balanced_draw, draw_fraction};
 use crate::tensor::HostTensor;
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ impl Labels {
     pub fn draw(self, labels: &[i64], seed: u64) -> Result<Vec<usize>> {
         match self {
             Self::Fraction(fraction) => draw_fraction(labels, fraction, seed),
-            Self::PerClass(count) => draw_per_class(labels, count, seed),
+            Self::PerClass(count) => balanced_draw(labels, count, seed),
         }
     }
 }

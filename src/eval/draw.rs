@@ -1,11 +1,11 @@
-//! Which labelled images fine-tuning sees.
+//! Which labelled images a protocol sees that is given few of them: draws that are fair to every class.
 
 use crate::eval::accuracy::classes_of;
 use crate::rng::{Philox, Purpose};
 use crate::{Error, Result};
 
 /// Names the random streams of these draws among those of probes.
-const DRAWS: u32 = 2;
+const DRAWS: u32 = 1;
 
 /// That fraction of each class, rounded, and at least one image of it: in order of class. Of the same seed a larger
 /// fraction holds the smaller ones.
@@ -19,14 +19,18 @@ pub fn draw_fraction(labels: &[i64], fraction: f64, seed: u64) -> Result<Vec<usi
     by_class(labels, seed, |_, own| Ok(((own as f64 * fraction).round() as usize).max(1)))
 }
 
-/// `count` images of each class, in order of class.
+/// The rows of a class-balanced draw: `count` of each class, in order of class. Of the same seed, a larger draw holds
+/// the smaller ones, so that a curve over counts is not rougher than it must be.
 ///
-/// Errors: a class has fewer, or `count` is 0.
-pub fn draw_per_class(labels: &[i64], count: usize, seed: u64) -> Result<Vec<usize>> {
+/// Errors: a class has fewer rows than `count`, or `count` is 0.
+pub fn balanced_draw(labels: &[i64], count: usize, seed: u64) -> Result<Vec<usize>> {
+    if count == 0 {
+        return Err(Error::config("few", "needs at least 1 label a class"));
+    }
     by_class(labels, seed, |class, own| {
-        if count == 0 || own < count {
-            let what = format!("class {class} has {own} training images: ask for 1 to {own}, not {count}");
-            return Err(Error::config("finetune", what));
+        if own < count {
+            let what = format!("class {class} has {own} training images, not {count}; ask for fewer");
+            return Err(Error::config("few", what));
         }
         Ok(count)
     })
@@ -61,8 +65,6 @@ mod tests {
         let mut all = draw_fraction(&labels, 1.0, 1).unwrap();
         all.sort_unstable();
         assert_eq!(all, (0..153).collect::<Vec<_>>());
-        let exact = draw_per_class(&labels, 3, 1).unwrap();
-        assert_eq!([4, 7, 9].map(|c| count(&exact, c)), [3, 3, 3]);
     }
 
     #[test]
@@ -71,8 +73,29 @@ mod tests {
             let error = draw_fraction(&[0, 1], fraction, 0).unwrap_err().to_string();
             assert!(error.contains("above 0 and at most 1"), "{error}");
         }
-        let error = draw_per_class(&[0, 0, 5], 2, 0).unwrap_err().to_string();
-        assert!(error.contains("class 5 has 1 training images"), "{error}");
-        assert!(draw_per_class(&[0, 0], 0, 0).is_err());
+    }
+
+    #[test]
+    fn draws_are_balanced_nested_and_seeded() {
+        let labels: Vec<i64> = (0..60).map(|i| [5, -2, 9, 5][i % 4]).collect();
+        let draw = |count, seed| balanced_draw(&labels, count, seed).unwrap();
+        let (small, large) = (draw(3, 1), draw(8, 1));
+        for (class, label) in [-2, 5, 9].into_iter().enumerate() {
+            let of_class = &large[class * 8..][..8];
+            assert!(of_class.iter().all(|&row| labels[row] == label), "{large:?}");
+            assert_eq!(of_class[..3], small[class * 3..][..3]);
+        }
+        let mut distinct = large.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 24);
+        assert_ne!(draw(3, 1), draw(3, 2));
+    }
+
+    #[test]
+    fn a_class_too_small_is_named() {
+        let error = balanced_draw(&[0, 0, 0, 7], 2, 0).unwrap_err().to_string();
+        assert!(error.contains("class 7 has 1 training images, not 2"), "{error}");
+        assert!(balanced_draw(&[0], 0, 0).unwrap_err().to_string().contains("at least 1"));
     }
 }
