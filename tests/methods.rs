@@ -108,7 +108,10 @@ fn ten_steps_equal_lightly(file: &str) {
         for (input, _) in &step.feeds.ramps {
             program.write_f32(*input, &own["momentum"].as_f32().unwrap()[i + 1..i + 2]).unwrap();
         }
-        program.write_f32(step.schedule, &[lr[i], i as f32 + 1.0]).unwrap();
+        // Theirs has one learning rate for all.
+        for schedule in std::iter::once(step.schedule).chain(step.feeds.held_schedule) {
+            program.write_f32(schedule, &[lr[i], i as f32 + 1.0]).unwrap();
+        }
         program.run_all().unwrap();
         let loss = program.read_f32(step.loss).unwrap()[0];
         let error = f64::from((loss - losses[i]).abs() / losses[i].abs().max(1.0));

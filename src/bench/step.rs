@@ -47,7 +47,9 @@ pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(S
     program.initialize(config.seed)?;
     program.write_f32(step.seed_gradient, &[1.0])?;
     // A learning rate of zero: the work is the same and the weights stay put however long it takes.
-    program.write_f32(step.schedule, &[0.0, 1.0])?;
+    for schedule in std::iter::once(step.schedule).chain(step.feeds.held_schedule) {
+        program.write_f32(schedule, &[0.0, 1.0])?;
+    }
     invent(&mut *program, &step.feeds, config)?;
     let all = program.graph().nodes().len();
     let samples = Samples::timed(seconds, || program.seconds(0..all))?;

@@ -46,12 +46,36 @@ pub fn batch_norm(
     relu: bool,
     mode: Mode,
 ) -> Result<TensorId> {
+    norm(graph, name, x, residual, Affine { learned: true, relu }, mode)
+}
+
+/// `affine=False`: standardised, with neither scale nor shift to learn.
+pub fn batch_norm_fixed(graph: &mut Graph, name: &str, x: TensorId, mode: Mode) -> Result<TensorId> {
+    norm(graph, name, x, None, Affine { learned: false, relu: false }, mode)
+}
+
+/// What follows the standardisation.
+struct Affine {
+    learned: bool,
+    relu: bool,
+}
+
+fn norm(
+    graph: &mut Graph,
+    name: &str,
+    x: TensorId,
+    residual: Option<TensorId>,
+    Affine { learned, relu }: Affine,
+    mode: Mode,
+) -> Result<TensorId> {
     graph.scope(name, |graph| {
         let elements = graph.ty(x).elements();
         let c = graph.ty(x).shape.last().copied().unwrap_or(1);
         let ty = TensorType::f32([c]);
-        let gamma = graph.param("weight", ty.clone(), Init::Ones)?;
-        let beta = graph.param("bias", ty.clone(), Init::Zeros)?;
+        // Where they are not learned they are states: kept, and never trained.
+        let keep = if learned { Graph::param } else { Graph::state };
+        let gamma = keep(graph, "weight", ty.clone(), Init::Ones)?;
+        let beta = keep(graph, "bias", ty.clone(), Init::Zeros)?;
         let running_mean = graph.state("running_mean", ty.clone(), Init::Zeros)?;
         let running_var = graph.state("running_var", ty, Init::Ones)?;
         let running = [running_mean, running_var];

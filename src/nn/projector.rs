@@ -1,6 +1,6 @@
 //! The head that a method's loss looks at; thrown away after pretraining.
 
-use super::layers::{Mode, batch_norm, linear};
+use super::layers::{Mode, batch_norm, batch_norm_fixed, linear};
 use crate::graph::{Graph, TensorId};
 use crate::ops::relu::Relu;
 use crate::{Error, Result};
@@ -20,12 +20,14 @@ pub struct Projector {
     pub batch_norm: bool,
     /// Batch norm behind the last too.
     pub batch_norm_last: bool,
+    /// Whether the last one learns a scale and a shift (PyTorch's `affine`).
+    pub affine_last: bool,
 }
 
 impl Default for Projector {
     /// Two layers, as in SimCLR.
     fn default() -> Self {
-        Self { layers: 2, hidden: 512, out: 128, batch_norm: false, batch_norm_last: false }
+        Self { layers: 2, hidden: 512, out: 128, batch_norm: false, batch_norm_last: false, affine_last: true }
     }
 }
 
@@ -50,7 +52,10 @@ impl Projector {
                 let features = if last { self.out } else { self.hidden };
                 x = linear(graph, &index.to_string(), x, features, !norm)?;
                 index += 1;
-                if norm {
+                if norm && last && !self.affine_last {
+                    x = batch_norm_fixed(graph, &index.to_string(), x, mode)?;
+                    index += 1;
+                } else if norm {
                     x = batch_norm(graph, &index.to_string(), x, None, !last, mode)?;
                     index += 1;
                 } else if !last {
@@ -61,5 +66,27 @@ impl Projector {
             }
             Ok(outputs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Kind;
+    use crate::tensor::TensorType;
+
+    #[test]
+    fn a_last_norm_without_affine_has_nothing_to_train() {
+        for (affine_last, learned) in [(true, true), (false, false)] {
+            let head = Projector { layers: 1, out: 4, batch_norm_last: true, affine_last, ..Projector::default() };
+            let mut graph = Graph::new();
+            let x = graph.input("x", TensorType::f32([8, 6])).unwrap();
+            head.record(&mut graph, x, Mode::Train).unwrap();
+            let params = graph.of_kind(Kind::Param);
+            let named = |name: &str| params.iter().any(|&p| graph.info(p).name == name);
+            assert!(named("projector.0.weight"));
+            assert_eq!(named("projector.1.weight"), learned);
+            assert_eq!(named("projector.1.bias"), learned);
+        }
     }
 }

@@ -37,6 +37,11 @@ impl Schedule {
         self.steps
     }
 
+    /// The highest learning rate: what warm-up leads to and decay comes from.
+    pub fn peak(&self) -> f32 {
+        self.peak as f32
+    }
+
     /// The learning rate of step `step`, counted from 0.
     pub fn lr(&self, step: u64) -> f32 {
         if step < self.warmup {

@@ -95,6 +95,8 @@ pub struct Feeds {
     pub negatives: Option<TensorId>,
     /// Scheduled numbers \[1\].
     pub ramps: Vec<(TensorId, Ramp)>,
+    /// Peak learning rate and step number \[2\], for parameters that stay at it.
+    pub held_schedule: Option<TensorId>,
 }
 
 impl StepSpec<'_> {
@@ -109,6 +111,7 @@ impl StepSpec<'_> {
             inputs: &*inputs,
             schedule,
             feeds: Feeds::default(),
+            held: None,
             after: vec![],
         };
         if let Some(images) = self.images {
@@ -117,11 +120,18 @@ impl StepSpec<'_> {
             recorder.index()?;
         }
         let Recorded { loss, embeddings } = (self.method.record)(&mut recorder)?;
-        let Recorder { feeds, after, .. } = recorder;
+        let Recorder { feeds, held, after, .. } = recorder;
         let seed_gradient = graph.input("d_loss", TensorType::f32([1]))?;
         let gradients = graph.differentiate(&[(loss, seed_gradient)])?;
         let update_from = graph.nodes().len();
-        self.optimizer.record(&mut graph, &gradients, schedule)?;
+        match (held, feeds.held_schedule) {
+            (Some(module), Some(peak)) => {
+                let is_held = |name: &str| name.starts_with(module);
+                self.optimizer.record_some(&mut graph, &gradients, schedule, |name| !is_held(name))?;
+                self.optimizer.record_some(&mut graph, &gradients, peak, is_held)?;
+            }
+            _ => self.optimizer.record(&mut graph, &gradients, schedule)?,
+        }
         for update in after {
             update(&mut graph)?;
         }
@@ -152,6 +162,8 @@ pub(super) struct Recorder<'a> {
     /// \[2\]: learning rate, number of the step from 1.
     pub schedule: TensorId,
     feeds: Feeds,
+    /// Begins the names of parameters that `held_schedule` is for.
+    held: Option<&'static str>,
     after: Vec<Update>,
 }
 
@@ -227,6 +239,13 @@ impl Recorder<'_> {
         let input = self.graph.input(name, TensorType::f32([1]))?;
         self.feeds.ramps.push((input, ramp));
         Ok(input)
+    }
+
+    /// Keeps the learning rate of parameters whose names begin so at its peak: neither warm-up nor decay.
+    pub fn hold_lr(&mut self, module: &'static str) -> Result<()> {
+        self.feeds.held_schedule = Some(self.graph.input("schedule.held", TensorType::f32([2]))?);
+        self.held = Some(module);
+        Ok(())
     }
 
     /// Features \[N,D\] of images. Encoding twice shares the weights.

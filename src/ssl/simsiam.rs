@@ -12,11 +12,13 @@ struct Settings {
     predictor_hidden: usize,
     /// Without it the method collapses (the paper's figure 2): to see that.
     stop_gradient: bool,
+    /// The predictor shall keep up with its input to the end (the paper's section 4.2, "lr not decayed").
+    constant_predictor_lr: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { predictor_hidden: 512, stop_gradient: true }
+        Self { predictor_hidden: 512, stop_gradient: true, constant_predictor_lr: true }
     }
 }
 
@@ -28,8 +30,11 @@ pub const METHOD: Method = Method {
     avoids_collapse: "asymmetry: a predictor on one branch, stop-gradient on the other",
     settings: fill::<Settings>,
     record: |r| {
-        let Settings { predictor_hidden, stop_gradient } = r.settings()?;
+        let Settings { predictor_hidden, stop_gradient, constant_predictor_lr } = r.settings()?;
         let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: false };
+        if constant_predictor_lr {
+            r.hold_lr("predictor.")?;
+        }
         let z = r.embed_two()?;
         let mut terms = Vec::new();
         for (view, other) in [(0, 1), (1, 0)] {

@@ -229,6 +229,9 @@ impl<'a> Run<'a> {
         batch.write(&mut *self.program, &self.step.feeds, &self.given, self.config.seed, step)?;
         let lr = self.schedule.lr(step);
         self.program.write_f32(self.step.schedule, &[lr, (step + 1) as f32])?;
+        if let Some(held) = self.step.feeds.held_schedule {
+            self.program.write_f32(held, &[self.schedule.peak(), (step + 1) as f32])?;
+        }
         for &(input, ramp) in &self.step.feeds.ramps {
             let progress = (step + 1) as f64 / self.schedule.steps() as f64;
             self.program.write_f32(input, &[ramp.at(progress)])?;

@@ -93,6 +93,8 @@ struct Builder<'a> {
     out: Parts,
     /// The part that made a temporary.
     made: HashMap<TensorId, usize>,
+    /// Temporaries made of inputs alone: views turned, cut up, normalised.
+    data: BTreeSet<TensorId>,
     sources: HashMap<TensorId, usize>,
     /// Weights by the part that first used them.
     owners: BTreeMap<BTreeSet<TensorId>, usize>,
@@ -100,8 +102,15 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(step: &'a Step) -> Self {
-        let (made, sources) = (HashMap::new(), HashMap::new());
-        Self { step, graph: &step.graph, out: Parts::default(), made, sources, owners: BTreeMap::new() }
+        Self {
+            step,
+            graph: &step.graph,
+            out: Parts::default(),
+            made: HashMap::new(),
+            data: BTreeSet::new(),
+            sources: HashMap::new(),
+            owners: BTreeMap::new(),
+        }
     }
 
     fn part(&mut self, role: Role, title: impl Into<String>, lines: Vec<String>) -> usize {
@@ -186,6 +195,13 @@ impl<'a> Builder<'a> {
             self.out.parts[part].lines.push(format!("{name} {ty}{note}"));
         }
         self.makes(part, &node.outputs);
+        let is_data = |&t: &TensorId| {
+            let root = self.root(t);
+            self.graph.info(root).kind == Kind::Input || self.data.contains(&root)
+        };
+        if node.inputs.iter().all(is_data) {
+            self.data.extend(&node.outputs);
+        }
     }
 
     /// Draws the edges of what the nodes read and did not make; gives the weights among it.
@@ -219,7 +235,11 @@ impl<'a> Builder<'a> {
     fn pass(&mut self, from: usize, to: usize, t: TensorId) {
         let TensorInfo { ty, differentiable, storage, .. } = self.graph.info(t);
         let label = if *storage == t { ty.to_string() } else { "stop-gradient".into() };
-        let flow = if *differentiable { Flow::Gradient } else { Flow::Stopped };
+        let flow = match (differentiable, self.data.contains(&t)) {
+            (true, _) => Flow::Gradient,
+            (_, true) => Flow::Data,
+            _ => Flow::Stopped,
+        };
         self.edge(from, to, t.0, label, flow);
     }
 
@@ -243,9 +263,11 @@ impl<'a> Builder<'a> {
     fn update(&mut self, node: &Node, walk: usize) {
         let part = self.part(Role::Update, node.op.name(), vec![self.updated(node)]);
         let mut trains = false;
+        let feeds = &self.step.feeds;
+        let ramps: Vec<_> = feeds.ramps.iter().map(|(ramp, _)| *ramp).collect();
         for &t in &node.inputs {
             let root = self.root(t);
-            let numbers = t == self.step.schedule || self.step.feeds.ramps.iter().any(|(ramp, _)| *ramp == t);
+            let numbers = t == self.step.schedule || feeds.held_schedule == Some(t) || ramps.contains(&t);
             match (self.graph.info(root).kind, self.made.get(&root)) {
                 (Kind::Temp, Some(&from)) => self.pass(from, part, t),
                 (Kind::Temp, None) => trains = true,
