@@ -4,6 +4,7 @@ use super::say;
 use super::step::StepArguments;
 use anyhow::Result;
 use rusa::bench::Ceilings;
+use rusa::device::{DryBackend, Lowered, Placement, Program};
 use rusa::files::write_atomically;
 use rusa::graph::plan::{Plan, Target};
 use rusa::report::step_svg;
@@ -46,6 +47,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let graph = step.graph;
     let plan = Plan::new(&graph, Target::Cpu);
+    let again = record_step(&config, Known::default(), 0, None)?.graph;
+    let kernels = Lowered::new(again, DryBackend::default(), Placement::Arena)?;
+    let launches: usize = kernels.launches().iter().map(Vec::len).sum();
     let ceilings = match (arguments.peak_tflops, arguments.peak_gbs) {
         (Some(t), Some(g)) => Ceilings { flops_per_second: t * 1e12, bytes_per_second: g * 1e9 },
         (t, g) => {
@@ -66,16 +70,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             .nodes()
             .iter()
             .zip(&plan.costs)
-            .map(|(node, cost)| {
+            .enumerate()
+            .map(|(i, (node, cost))| {
                 json!({
                     "op": node.op.name(), "scope": node.scope, "inputs": shapes(&node.inputs),
                     "outputs": shapes(&node.outputs), "flops": cost.flops, "bytes": cost.bytes,
+                    "kernels": kernels.entries(i),
                 })
             })
             .collect();
         let whole = json!({
-            "nodes": graph.nodes().len(), "launches": graph.nodes().len(), "flops": cost.flops, "bytes": cost.bytes,
-            "arena_bytes": plan.arena_bytes, "persistent_bytes": plan.persistent_bytes,
+            "nodes": graph.nodes().len(), "launches": launches, "flops": cost.flops, "bytes": cost.bytes,
+            "arena_bytes": plan.arena_bytes, "kernels_arena_bytes": kernels.plan().arena_bytes, "persistent_bytes": plan.persistent_bytes,
             "live_bytes": plan.live_bytes, "roofline_seconds": floor, "ceilings": ceilings,
             "images_per_second_at_most": config.batch as f64 / floor, "list": nodes,
         });
@@ -110,6 +116,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         mb(plan.arena_bytes - plan.persistent_bytes),
         mb(plan.live_bytes),
     );
+    say!("as CUDA kernels: {launches} launches, arena {:.1} MB", mb(kernels.plan().arena_bytes));
     say!(
         "roofline floor {:.2} ms a step, at most {:.0} images/s, under {:.3} TFLOP/s and {:.1} GB/s",
         floor * 1e3,

@@ -3,12 +3,14 @@
 mod choice;
 mod cpu;
 pub mod cuda;
+mod dry;
 pub mod launch;
 mod lowered;
 mod vm;
 
 pub use choice::Device;
 pub use cpu::CpuProgram;
+pub use dry::DryBackend;
 pub use lowered::{Backend, Lowered, Placement};
 pub use vm::VmBackend;
 

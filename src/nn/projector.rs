@@ -27,7 +27,14 @@ pub struct Projector {
 impl Default for Projector {
     /// Two layers, as in SimCLR.
     fn default() -> Self {
-        Self { layers: 2, hidden: 512, out: 128, batch_norm: false, batch_norm_last: false, affine_last: true }
+        Self {
+            layers: 2,
+            hidden: 512,
+            out: 128,
+            batch_norm: false,
+            batch_norm_last: false,
+            affine_last: true,
+        }
     }
 }
 
@@ -78,7 +85,8 @@ mod tests {
     #[test]
     fn a_last_norm_without_affine_has_nothing_to_train() {
         for (affine_last, learned) in [(true, true), (false, false)] {
-            let head = Projector { layers: 1, out: 4, batch_norm_last: true, affine_last, ..Projector::default() };
+            let head =
+                Projector { layers: 1, out: 4, batch_norm_last: true, affine_last, ..Projector::default() };
             let mut graph = Graph::new();
             let x = graph.input("x", TensorType::f32([8, 6])).unwrap();
             head.record(&mut graph, x, Mode::Train).unwrap();
