@@ -3,6 +3,8 @@
 # make methods  pretrain with every method on the embedded images, judge, compare: runs/methods/compare.html (an hour)
 # make cuda   fetch NVIDIA's CUDA compiler into .toolchain, if there is none (280 MB; no GPU needed)
 # make lint   formatting, clippy, documentation
+# make peers  the step of two networks beside PyTorch, on this machine
+# make peers-methods  every method's step beside PyTorch with lightly's losses (a quarter of an hour)
 # make gpu-bundle  a folder to run on a machine with a GPU: correctness, sanitizer, benches beside PyTorch
 # make test-all  also what needs PyTorch (installed into .venv) and a few minutes more
 
@@ -15,7 +17,7 @@ VENV := .venv/bin/python
 # anew whenever the answer changes.
 WITH_CUDA = RUSA_REQUIRE_NVCC=$$(scripts/fetch-cuda.sh --found && echo 1)
 
-.PHONY: all demo methods build cuda test lint test-all peers gpu-bundle clean
+.PHONY: all demo methods build cuda test lint test-all peers peers-methods gpu-bundle clean
 
 all: build
 
@@ -56,6 +58,10 @@ test-all: test $(VENV)
 # The same work in PyTorch, on this machine, in one go.
 peers: build $(VENV)
 	benches/peers/run.sh $(RUSA) $(VENV)
+
+peers-methods: build $(VENV)
+	$(VENV) -m pip install --quiet --no-deps -r benches/peers/requirements-lightly.txt
+	benches/peers/methods.sh $(RUSA) $(VENV)
 
 # One folder that proves and times this build on a machine with a GPU and no Rust.
 gpu-bundle: | cuda

@@ -1,6 +1,7 @@
-"""SimCLR in plain PyTorch: the encoder, the head and the loss that rusa is compared with.
+"""SimCLR in plain PyTorch: the encoder, the head and the loss that rusa is compared with; and any method's head.
 
-Imported by step.py (speed), tests/golden/simclr_10_steps.py (numbers) and tests/peers/torchvision_load.py (weights).
+Imported by step.py and method_steps.py (speed), tests/golden/*_10_steps.py (numbers) and tests/peers/torchvision_load.py
+(weights).
 """
 
 import torch
@@ -56,6 +57,18 @@ class Encoder(nn.Module):
         for stage in self.stages:
             x = getattr(self, stage)(x)
         return x.mean((2, 3))
+
+
+def mlp(features, hidden, out, layers=2, batch_norm=False, batch_norm_last=False, affine_last=True):
+    """Linear layers with ReLU between them; one that a batch norm follows has no bias."""
+    modules, widths = [], [features] + [hidden] * (layers - 1) + [out]
+    for i in range(layers):
+        last = i + 1 == layers
+        norm = batch_norm_last if last else batch_norm
+        modules.append(nn.Linear(widths[i], widths[i + 1], bias=not norm))
+        modules += [nn.BatchNorm1d(widths[i + 1], affine=affine_last or not last)] if norm else []
+        modules += [] if last else [nn.ReLU()]
+    return nn.Sequential(*modules)
 
 
 class SimCLR(nn.Module):

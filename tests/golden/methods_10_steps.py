@@ -39,6 +39,8 @@ import optimizers
 from simclr_10_steps import MODEL, NOISE, SEED, STEPS, WARMUP, Encoder, as_input
 from vectors import f32, save
 
+from simclr import mlp  # simclr_10_steps puts benches/peers on the path.
+
 HERE = Path(__file__).parent
 OUT = 32
 MARGIN = 2.5e-5  # Least |activation| in front of a ReLU, as a share of the layer's root mean square.
@@ -62,18 +64,6 @@ METHODS = {
         0.005,
     ),
 }
-
-
-def mlp(features, hidden, out, layers=2, batch_norm=False, batch_norm_last=False):
-    """Linear layers with ReLU between them; one that a batch norm follows has no bias."""
-    modules, widths = [], [features] + [hidden] * (layers - 1) + [out]
-    for i in range(layers):
-        last = i + 1 == layers
-        norm = batch_norm_last if last else batch_norm
-        modules.append(nn.Linear(widths[i], widths[i + 1], bias=not norm))
-        modules += [nn.BatchNorm1d(widths[i + 1])] if norm else []
-        modules += [] if last else [nn.ReLU()]
-    return nn.Sequential(*modules)
 
 
 class Network(nn.Module):
