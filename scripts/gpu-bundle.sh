@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes gpu-bundle/: all that a machine with a GPU and no Rust needs to prove and time this build. There: ./run OUTDIR
 #
-#   FASHION_MNIST=DIR   put the full data set's IDX files into it; else the 10,000 embedded images, 8,000 of them to train on
+#   FASHION_MNIST=DIR   the folder of the full data set's IDX files to put into it; if not given, that of Debian's package
+#                       dataset-fashion-mnist, and without it the 10,000 embedded images, 8,000 of them to train on
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bundle=gpu-bundle most=60
@@ -9,7 +10,8 @@ say() { echo "gpu-bundle: $*"; }
 
 say "building the binary and its tests"
 cargo build --release --quiet
-tests=$(cargo test --release --quiet --no-run --test ops --test devices --test ladders --message-format=json |
+tests=$(cargo test --release --quiet --no-run --test ops --test devices --test ladders --test every_method \
+    --message-format=json |
     python3 -c 'import json, sys
 for line in sys.stdin:
     made = json.loads(line) if line.startswith("{") else {}
@@ -29,6 +31,8 @@ rm -rf "$bundle/peers/__pycache__"
 cp tests/peers/op_run.py "$bundle/tests/peers/"
 cp -r tests/golden/ops "$bundle/tests/golden/"
 cp benches/gpu/run benches/gpu/summary.py LICENSE LICENSE-MIT LICENSE-APACHE "$bundle/"
+debian=/usr/share/datasets/fashion-mnist
+[ -n "${FASHION_MNIST:-}" ] || [ ! -d $debian ] || FASHION_MNIST=$debian
 if [ -n "${FASHION_MNIST:-}" ]; then
     for name in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do
         found=$(find "$FASHION_MNIST" -maxdepth 1 -name "$name-ubyte*" | head -n 1)
@@ -38,6 +42,7 @@ if [ -n "${FASHION_MNIST:-}" ]; then
     done
     echo "the full data set's IDX files" > "$bundle/data/SOURCE"
 else
+    say "the small data set: for the full one apt-get install dataset-fashion-mnist, or name its folder by FASHION_MNIST"
     # Both sides then train and are judged on the same images.
     python3 - data/fashion-mnist-10k "$bundle/data" <<'PY'
 import gzip, struct, sys

@@ -6,6 +6,7 @@
 
 use rusa::config::{Config, Facts, Request};
 use rusa::data::{self, Dataset, Options};
+use rusa::device::Device;
 use rusa::ssl::METHODS;
 use rusa::tensor::HostTensor;
 use rusa::train::{Checkpoint, End, EpochRecord, RunFolder, StepRecord, Watcher, pretrain};
@@ -116,12 +117,14 @@ fn train(
     (losses, Checkpoint::read(&folder.checkpoint()).unwrap().tensors)
 }
 
-#[test]
-fn every_method_trains_and_resumes_bit_for_bit() {
+fn trains_and_resumes_bit_for_bit(device: &str) {
+    if skipped(device) {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let data = pictures(dir.path());
     for method in METHODS {
-        let config = config(&data, method.name, "cpu", "f32", &[]).unwrap();
+        let config = config(&data, method.name, device, "f32", &[]).unwrap();
         // Two epochs of four steps (five where pictures are held out otherwise): the second one's first steps are in it.
         let (losses, whole) = train(&config, &data, 6, &[]);
         assert!(losses.iter().all(|l| l.is_finite()), "{}: {losses:?}", method.name);
@@ -138,11 +141,30 @@ fn every_method_trains_and_resumes_bit_for_bit() {
     }
 }
 
+#[test]
+fn every_method_trains_and_resumes_bit_for_bit() {
+    trains_and_resumes_bit_for_bit("cpu");
+}
+
+/// There the first steps are launched singly and later ones as a CUDA graph: two ways to the same bits.
+#[test]
+fn every_method_on_a_gpu_resumes_bit_for_bit() {
+    trains_and_resumes_bit_for_bit("cuda");
+}
+
+/// Whether the device is not here, and a line that says so.
+fn skipped(device: &str) -> bool {
+    let missing = Device::parse(device).err();
+    if let Some(why) = &missing {
+        println!("SKIPPED every method on {device}: {why}");
+    }
+    missing.is_some()
+}
+
 /// Two steps: the second sees what the first left in weights, teachers, queues, banks and centres. The first tolerance is
 /// for methods that choose (a nearest neighbour, a cluster): where two are all but equally near, rounding decides.
-fn follows_the_cpu(precision: &str, [choosing, smooth]: [f32; 2]) {
-    if rusa::device::Device::parse("vm").and_then(|d| d.check(rusa::graph::Precision::F32)).is_err() {
-        println!("SKIPPED (built without kernels)");
+fn follows_the_cpu(device: &str, precision: &str, [choosing, smooth]: [f32; 2]) {
+    if skipped(device) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -154,7 +176,7 @@ fn follows_the_cpu(precision: &str, [choosing, smooth]: [f32; 2]) {
             let more = ["batch=32", "projector.out=4", "optimizer.lr=0.01"];
             train(&config(&data, method.name, device, precision, &more).unwrap(), &data, 2, &[]).0
         };
-        let (want, got) = (run("cpu", "f32"), run("vm", precision));
+        let (want, got) = (run("cpu", "f32"), run(device, precision));
         for (step, (want, got)) in want.iter().zip(&got).enumerate() {
             let error = (want - got).abs() / want.abs().max(1.0);
             let tolerance =
@@ -166,18 +188,34 @@ fn follows_the_cpu(precision: &str, [choosing, smooth]: [f32; 2]) {
         }
     }
     off.sort_by(|a, b| b.0.total_cmp(&a.0));
-    println!("{precision}, worst first: {:#?}", off.iter().take(6).map(|o| &o.1).collect::<Vec<_>>());
-    assert!(off.iter().all(|o| o.0 <= 1.0), "{precision}: {}", off[0].1);
+    println!(
+        "{device}, {precision}, worst first: {:#?}",
+        off.iter().take(6).map(|o| &o.1).collect::<Vec<_>>()
+    );
+    assert!(off.iter().all(|o| o.0 <= 1.0), "{device}, {precision}: {}", off[0].1);
+}
+
+const F32: [f32; 2] = [2e-5, 2e-5];
+const BF16: [f32; 2] = [5.2e-2, 2.1e-2];
+
+#[test]
+fn every_method_on_the_vm_in_f32() {
+    follows_the_cpu("vm", "f32", F32);
 }
 
 #[test]
-fn every_method_on_the_ptx_machine_in_f32() {
-    follows_the_cpu("f32", [2e-5, 2e-5]);
+fn every_method_on_the_vm_in_bf16() {
+    follows_the_cpu("vm", "bf16", BF16);
 }
 
 #[test]
-fn every_method_on_the_ptx_machine_in_bf16() {
-    follows_the_cpu("bf16", [5.2e-2, 2.1e-2]);
+fn every_method_on_a_gpu_in_f32() {
+    follows_the_cpu("cuda", "f32", F32);
+}
+
+#[test]
+fn every_method_on_a_gpu_in_bf16() {
+    follows_the_cpu("cuda", "bf16", BF16);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The kernels a build carries against the Rust that launches them.
 
+use rusa::device::launch::Holds;
 use rusa::kernels::{KERNELS, entries, find};
 use rusa::ops::table::signatures;
 use rusa::vm::Machine;
+use rusa::vm::ptx::Type;
 use std::collections::BTreeSet;
 
 /// Kernels to study, which no op launches.
@@ -17,9 +19,14 @@ fn parameter_structs_agree_with_the_ptx() {
             let signature = signatures().find(|s| s.entries.contains(&entry.name));
             let Some(signature) = signature else { panic!("no parameter struct names `{}`", entry.name) };
             let program = module.program(entry.name).unwrap_or_else(|e| panic!("{}: {e}", entry.name));
-            let ptx: Vec<_> = program.params.iter().map(|p| (p.offset, p.bytes)).collect();
-            let rust: Vec<_> = signature.fields.iter().map(|f| (f.offset, f.bytes)).collect();
-            assert_eq!(rust, ptx, "{}: offsets and bytes, {:?}", entry.name, signature.fields);
+            let ptx: Vec<_> = program.params.iter().map(|p| (p.offset, p.bytes, p.ty == Type::F32)).collect();
+            let rust: Vec<_> =
+                signature.fields.iter().map(|f| (f.offset, f.bytes, f.holds == Holds::F32)).collect();
+            assert_eq!(
+                rust, ptx,
+                "{}: offsets, bytes, whether floating-point, {:?}",
+                entry.name, signature.fields
+            );
         }
     }
 }

@@ -2,14 +2,16 @@
 
 mod cases;
 mod ceilings;
+mod entries;
 mod ops;
 mod step;
 mod vm;
 
 pub use cases::read_cases;
 pub use ceilings::{Ceilings, copy_bytes_per_second, gemm_flops_per_second};
+pub use entries::{Use, uses};
 pub use ops::{OpTiming, time_op};
-pub use step::{NodeTime, StepTiming, time_step};
+pub use step::{NodeTime, StepTiming, time_nodes, time_step};
 pub use vm::{VmTiming, time_vm};
 
 use crate::Result;

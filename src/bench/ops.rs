@@ -39,25 +39,7 @@ pub fn time_op(
     seconds: f64,
 ) -> Result<Vec<OpTiming>> {
     let (device, precision) = how;
-    let mut graph = Graph::with_precision(precision);
-    let mut operands = BTreeMap::new();
-    for (name, ty, _) in &case.inputs {
-        let operand = spec.inputs.iter().find(|o| o.name == *name);
-        let reduced = ty.dtype == DType::F32 && operand.is_some_and(|o| !o.full);
-        let ty = if reduced { ty.with(precision.dtype()) } else { ty.clone() };
-        let id = if operand.is_some_and(|o| o.differentiable) {
-            graph.differentiable_input(name, ty)?
-        } else {
-            graph.input(name, ty)?
-        };
-        operands.insert(name.to_string(), id);
-    }
-    let outputs = (spec.record)(&mut graph, &case.params, &Tensors::new(spec.name, operands))?;
-    if spec.outputs[0].differentiable {
-        let upstream = graph.input("upstream", graph.ty(outputs[0]).clone())?;
-        graph.differentiate(&[(outputs[0], upstream)])?;
-    }
-    let mut program = device.program(graph)?;
+    let mut program = device.program(record(spec, case, precision)?)?;
     for id in program.graph().of_kind(Kind::Input) {
         let info = program.graph().info(id).clone();
         let fill =
@@ -108,6 +90,29 @@ pub fn time_op(
         });
     }
     Ok(timings)
+}
+
+/// The op and its backward pass on the case's shapes.
+pub(super) fn record(spec: &OpSpec, case: &Case, precision: Precision) -> Result<Graph> {
+    let mut graph = Graph::with_precision(precision);
+    let mut operands = BTreeMap::new();
+    for (name, ty, _) in &case.inputs {
+        let operand = spec.inputs.iter().find(|o| o.name == *name);
+        let reduced = ty.dtype == DType::F32 && operand.is_some_and(|o| !o.full);
+        let ty = if reduced { ty.with(precision.dtype()) } else { ty.clone() };
+        let id = if operand.is_some_and(|o| o.differentiable) {
+            graph.differentiable_input(name, ty)?
+        } else {
+            graph.input(name, ty)?
+        };
+        operands.insert(name.to_string(), id);
+    }
+    let outputs = (spec.record)(&mut graph, &case.params, &Tensors::new(spec.name, operands))?;
+    if spec.outputs[0].differentiable {
+        let upstream = graph.input("upstream", graph.ty(outputs[0]).clone())?;
+        graph.differentiate(&[(outputs[0], upstream)])?;
+    }
+    Ok(graph)
 }
 
 fn id(program: &dyn Program, node: usize, (device, precision): (Device, Precision), case: &Case) -> String {

@@ -38,19 +38,9 @@ pub struct NodeTime {
     pub milliseconds: f64,
 }
 
-/// Times the step of a configuration for about `seconds`, then each kind of node once. On a GPU by its own clock, the whole
-/// step as one CUDA graph.
-pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(StepTiming, Vec<NodeTime>)> {
-    let step = record_step(config, Known::default(), 0, None)?;
-    let device = Device::parse(&config.device)?;
-    let mut program = device.program(step.graph)?;
-    program.initialize(config.seed)?;
-    program.write_f32(step.seed_gradient, &[1.0])?;
-    // A learning rate of zero: the work is the same and the weights stay put however long it takes.
-    for schedule in std::iter::once(step.schedule).chain(step.feeds.held_schedule) {
-        program.write_f32(schedule, &[0.0, 1.0])?;
-    }
-    invent(&mut *program, &step.feeds, config)?;
+/// Times the step of a configuration for about `seconds`. On a GPU by its own clock, the whole step as one CUDA graph.
+pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<StepTiming> {
+    let (device, mut program) = prepare(config)?;
     let all = program.graph().nodes().len();
     let samples = Samples::timed(seconds, || program.seconds(0..all))?;
     let time = samples.median();
@@ -73,7 +63,44 @@ pub fn time_step(config: &Config, ceilings: Ceilings, seconds: f64) -> Result<(S
         bytes: cost.bytes,
         samples_milliseconds: samples.0.iter().map(|s| s * 1e3).collect(),
     };
-    Ok((timing, by_op(&mut *program)?))
+    Ok(timing)
+}
+
+/// Where a step's time goes, by kind of node, most first: the median of several runs of each node alone, on a GPU with
+/// its operands in memory and not in a cache.
+pub fn time_nodes(config: &Config) -> Result<Vec<NodeTime>> {
+    let (_, mut program) = prepare(config)?;
+    program.run_all()?;
+    let mut times: Vec<NodeTime> = Vec::new();
+    for i in 0..program.graph().nodes().len() {
+        let samples = Samples::timed(0.0, || {
+            program.evict()?;
+            program.seconds(i..i + 1)
+        })?;
+        let milliseconds = samples.median() * 1e3;
+        let op = program.graph().nodes()[i].op.name();
+        match times.iter_mut().find(|t| t.op == op) {
+            Some(time) => time.milliseconds += milliseconds,
+            None => times.push(NodeTime { op, milliseconds }),
+        }
+    }
+    times.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+    Ok(times)
+}
+
+/// The step's program, with something in every input.
+fn prepare(config: &Config) -> Result<(Device, Box<dyn Program>)> {
+    let step = record_step(config, Known::default(), 0, None)?;
+    let device = Device::parse(&config.device)?;
+    let mut program = device.program(step.graph)?;
+    program.initialize(config.seed)?;
+    program.write_f32(step.seed_gradient, &[1.0])?;
+    // A learning rate of zero: the work is the same and the weights stay put however long it takes.
+    for schedule in std::iter::once(step.schedule).chain(step.feeds.held_schedule) {
+        program.write_f32(schedule, &[0.0, 1.0])?;
+    }
+    invent(&mut *program, &step.feeds, config)?;
+    Ok((device, program))
 }
 
 /// Inputs that make the step do its usual work: noise for views, everybody of the first class.
@@ -104,19 +131,4 @@ fn invent(program: &mut dyn Program, feeds: &Feeds, config: &Config) -> Result<(
         program.write_f32(input, &[ramp.at(0.0)])?;
     }
     Ok(())
-}
-
-/// Where one run's time goes, most first.
-fn by_op(program: &mut dyn Program) -> Result<Vec<NodeTime>> {
-    let mut times: Vec<NodeTime> = Vec::new();
-    for i in 0..program.graph().nodes().len() {
-        let milliseconds = program.seconds(i..i + 1)? * 1e3;
-        let op = program.graph().nodes()[i].op.name();
-        match times.iter_mut().find(|t| t.op == op) {
-            Some(time) => time.milliseconds += milliseconds,
-            None => times.push(NodeTime { op, milliseconds }),
-        }
-    }
-    times.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
-    Ok(times)
 }

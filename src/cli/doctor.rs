@@ -4,7 +4,7 @@ use super::say;
 use anyhow::Result;
 use rusa::bench::Ceilings;
 use rusa::data::{self, Options};
-use rusa::device::cuda;
+use rusa::device::{Device, cuda, self_test};
 use rusa::kernels;
 use std::process::ExitCode;
 
@@ -19,7 +19,13 @@ pub fn run(_: Arguments) -> Result<ExitCode> {
         Err(why) => say!("gpu      none: {why}; --device auto takes the cpu"),
         Ok(count) => {
             for i in 0..count {
-                let gpu = cuda::gpu(i)?;
+                let gpu = match cuda::gpu(i) {
+                    Ok(gpu) => gpu,
+                    Err(why) => {
+                        say!("gpu      not used: {why}");
+                        continue;
+                    }
+                };
                 let (major, minor) = gpu.capability;
                 let code = if cuda::has_machine_code(gpu.capability) {
                     "this build has machine code for it"
@@ -28,6 +34,10 @@ pub fn run(_: Arguments) -> Result<ExitCode> {
                 };
                 let gib = gpu.memory_bytes as f64 / f64::from(1 << 30);
                 say!("gpu      cuda:{i} {}, sm_{major}{minor}, {gib:.0} GiB: {code}", gpu.name);
+                if kernels::COMPILER.is_some() {
+                    self_test(Device::Cuda(i))?;
+                    say!("         its kernels give what the CPU gives");
+                }
             }
         }
     }

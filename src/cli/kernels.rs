@@ -2,6 +2,7 @@
 
 use super::say;
 use anyhow::{Context, Result, bail};
+use rusa::bench::uses;
 use rusa::kernels::{self, COMPILER, Entry, Figures, Kernel, LaunchBounds, NO_KERNELS};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub enum Command {
     /// Each entry and architecture: registers, shared memory, spills, launch bounds, source.
     ///
     /// REGS are 32-bit registers a thread: a multiprocessor has 65,536. SHARED is static shared memory a block, in
-    /// bytes. SPILLS are bytes a thread stores and loads for want of registers, and should be 0. LAUNCH is the largest
+    /// bytes; DYNAMIC what the host adds at launch, on the shapes its op is timed on (- where no op launches it). SPILLS are bytes a thread stores and loads for want of registers, and should be 0. LAUNCH is the largest
     /// block the source promises to launch (with = : the only one), and after a comma how many blocks a multiprocessor
     /// must be able to hold.
     List {
@@ -86,16 +87,23 @@ fn list() -> Result<()> {
 
 fn table(rows: &[(&Kernel, &Entry, Option<&Figures>)]) -> Result<()> {
     let width = rows.iter().map(|r| r.1.name.len()).max().unwrap_or(0).max(5);
-    let (regs, shared, spills) = ("regs", "shared", "spills");
-    say!("{:<width$}  {:<10} {regs:>5} {shared:>7} {spills:>7}  {:<14} source", "entry", "arch", "launch");
+    let (regs, shared, dynamic, spills) = ("regs", "shared", "dynamic", "spills");
+    say!(
+        "{:<width$}  {:<10} {regs:>5} {shared:>7} {dynamic:>7} {spills:>7}  {:<14} source",
+        "entry",
+        "arch",
+        "launch"
+    );
+    let uses = uses();
     for (kernel, entry, figures) in rows {
         let number = |read: fn(&Figures) -> u32| figures.map_or("-".into(), |f| read(f).to_string());
         say!(
-            "{:<width$}  {:<10} {:>5} {:>7} {:>7}  {:<14} {}:{}",
+            "{:<width$}  {:<10} {:>5} {:>7} {:>7} {:>7}  {:<14} {}:{}",
             entry.name,
             figures.map_or(kernel.target, |f| f.arch),
             number(|f| f.registers),
             number(|f| f.shared_bytes),
+            uses.get(entry.name).map_or("-".into(), |u| u.dynamic_shared_bytes.to_string()),
             number(Figures::spills),
             entry.launch.map_or("-".into(), bounds),
             kernel.file,
@@ -118,6 +126,7 @@ fn bounds(launch: LaunchBounds) -> String {
 }
 
 fn describe() -> Value {
+    let uses = uses();
     let rows = rows().into_iter().map(|(kernel, entry, figures)| {
         json!({
             "entry": entry.name,
@@ -129,8 +138,13 @@ fn describe() -> Value {
             "launch": entry.launch.map(|l| {
                 json!({ "threads": l.threads, "exact": l.exact, "min_blocks": l.min_blocks })
             }),
-            // Until ops launch kernels, nobody knows a kernel's shapes.
-            "cost": null,
+            "cost": uses.get(entry.name).map(|u| {
+                json!({
+                    "case": u.case, "node": u.node, "launches": u.launches, "flops": u.cost.flops,
+                    "bytes": u.cost.bytes, "grid": u.grid, "block": u.block,
+                    "dynamic_shared_bytes": u.dynamic_shared_bytes,
+                })
+            }),
             "source": format!("{}:{}", kernel.file, entry.line),
         })
     });

@@ -2,19 +2,21 @@
 
 use super::say;
 use super::step::StepArguments;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rusa::bench::Ceilings;
+use rusa::config::Config;
 use rusa::device::{DryBackend, Lowered, Placement, Program};
 use rusa::files::write_atomically;
 use rusa::graph::plan::{Plan, Target};
 use rusa::report::step_svg;
-use rusa::ssl::{self, Known};
+use rusa::ssl::{self, Known, METHODS};
 use rusa::train::record_step;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Show a training step before it runs: nodes, shapes, FLOPs, bytes, memory, and the least time it can take.
+/// Show a training step before it runs: nodes, shapes, FLOPs, bytes, memory, and the least time it can take. With
+/// `--method all`, what each method's step needs beside SimCLR's.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -34,6 +36,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    if arguments.step.method == "all" {
+        return side_by_side(&arguments);
+    }
     let config = arguments.step.config()?;
     let step = record_step(&config, Known::default(), 0, None)?;
     if let Some(file) = &arguments.graph {
@@ -47,9 +52,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let graph = step.graph;
     let plan = Plan::new(&graph, Target::Cpu);
-    let again = record_step(&config, Known::default(), 0, None)?.graph;
-    let kernels = Lowered::new(again, DryBackend::default(), Placement::Arena)?;
-    let launches: usize = kernels.launches().iter().map(Vec::len).sum();
+    let kernels = as_kernels(&config)?;
+    let launches = count(&kernels);
     let ceilings = match (arguments.peak_tflops, arguments.peak_gbs) {
         (Some(t), Some(g)) => Ceilings { flops_per_second: t * 1e12, bytes_per_second: g * 1e9 },
         (t, g) => {
@@ -124,5 +128,46 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         ceilings.flops_per_second / 1e12,
         ceilings.bytes_per_second / 1e9,
     );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The step as a GPU would run it.
+fn as_kernels(config: &Config) -> Result<Lowered<DryBackend>> {
+    let graph = record_step(config, Known::default(), 0, None)?.graph;
+    Ok(Lowered::new(graph, DryBackend::default(), Placement::Arena)?)
+}
+
+fn count(kernels: &Lowered<DryBackend>) -> usize {
+    kernels.launches().iter().map(Vec::len).sum()
+}
+
+/// A line a method. FLOPs and bytes are those of the formula, whatever runs it; launches and arena those of the kernels.
+fn side_by_side(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.graph.is_some() {
+        bail!("--graph draws the step of one method: name it with --method");
+    }
+    let (mut all, mut simclr) = (serde_json::Map::new(), None);
+    if !arguments.json {
+        let [flops, bytes, arena] = ["GFLOP", "GB moved", "arena MB"];
+        say!("{:<18} {flops:>9} {:>9} {bytes:>9} {:>9} {arena:>9}", "method", "x simclr", "launches");
+    }
+    for method in METHODS {
+        let kernels = as_kernels(&arguments.step.config_of(method.name)?)?;
+        let (cost, arena, launches) = (kernels.plan().cost(), kernels.plan().arena_bytes, count(&kernels));
+        let against = cost.flops as f64 / *simclr.get_or_insert(cost.flops as f64);
+        if !arguments.json {
+            let [flops, bytes] = [cost.flops, cost.bytes].map(|n| n as f64 / 1e9);
+            let arena = arena as f64 / 1e6;
+            say!("{:<18} {flops:>9.2} {against:>9.2} {bytes:>9.3} {launches:>9} {arena:>9.1}", method.name);
+        }
+        let value = json!({
+            "flops": cost.flops, "flops_beside_simclr": against, "bytes": cost.bytes, "launches": launches,
+            "kernels_arena_bytes": arena,
+        });
+        all.insert(method.name.into(), value);
+    }
+    if arguments.json {
+        say!("{}", serde_json::to_string_pretty(&all)?);
+    }
     Ok(ExitCode::SUCCESS)
 }

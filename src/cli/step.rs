@@ -11,6 +11,7 @@ pub struct StepArguments {
     /// resnet10, resnet18, resnet34 or resnet50.
     #[arg(long, default_value = "resnet18")]
     encoder: String,
+    /// A method by name, or `all`: one beside the other.
     #[arg(long, default_value = "simclr")]
     pub method: String,
     /// Pixels of a view, in height and width.

@@ -6,6 +6,7 @@ use crate::graph::{Graph, Precision};
 use crate::kernels::{COMPILER, NO_KERNELS};
 use crate::{Error, Result};
 use std::fmt;
+use std::sync::Once;
 
 /// Where programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ impl Device {
     pub fn parse(text: &str) -> Result<Self> {
         let fail = |what: &str| Err(Error::Device { device: text.into(), what: what.into() });
         let ordinal = match text {
-            "auto" if COMPILER.is_some() && cuda::count().is_ok() => return Ok(Self::Cuda(0)),
-            "auto" | "cpu" => return Ok(Self::Cpu),
+            "auto" => return Ok(Self::auto()),
+            "cpu" => return Ok(Self::Cpu),
             "cuda" => Some(0),
             _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
         };
@@ -33,6 +34,23 @@ impl Device {
             ("vm", _) => Ok(Self::Vm),
             (_, Some(ordinal)) => cuda::gpu(ordinal).map(|_| Self::Cuda(ordinal)),
             _ => fail("there is no such device; there are auto, cpu, cuda, cuda:1 and so on, vm"),
+        }
+    }
+
+    fn auto() -> Self {
+        if COMPILER.is_none() {
+            return Self::Cpu;
+        }
+        match cuda::gpu(0) {
+            Ok(_) => Self::Cuda(0),
+            // A machine with a driver has a GPU that somebody means to use.
+            Err(why) => {
+                static TOLD: Once = Once::new();
+                if cuda::has_driver() {
+                    TOLD.call_once(|| tracing::warn!("running on the CPU: {why}"));
+                }
+                Self::Cpu
+            }
         }
     }
 

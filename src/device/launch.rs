@@ -1,8 +1,9 @@
 //! A kernel launch as plain data: the CUDA driver and the PTX machine run the same value.
 
-use crate::Result;
 use crate::graph::Write;
 use crate::tensor::{DType, TensorType};
+use crate::vm::MOST_BLOCKS;
+use crate::{Error, Result};
 
 /// Device memory, as a kernel sees it. Null for a tensor that is not there.
 #[repr(transparent)]
@@ -51,12 +52,43 @@ impl From<Address> for Value {
     }
 }
 
+/// What a parameter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    U32,
+    U64,
+    F32,
+    Address,
+}
+
+/// A type that parameters have.
+pub trait Parameter {
+    const HOLDS: Holds;
+}
+
+impl Parameter for u32 {
+    const HOLDS: Holds = Holds::U32;
+}
+
+impl Parameter for u64 {
+    const HOLDS: Holds = Holds::U64;
+}
+
+impl Parameter for f32 {
+    const HOLDS: Holds = Holds::F32;
+}
+
+impl Parameter for Address {
+    const HOLDS: Holds = Holds::Address;
+}
+
 /// A field of a parameter struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     pub name: &'static str,
     pub offset: usize,
     pub bytes: usize,
+    pub holds: Holds,
 }
 
 /// A kernel's parameters on the Rust side: which entries take them, and how they lie.
@@ -89,6 +121,7 @@ macro_rules! kernel {
                     name: stringify!($field),
                     offset: std::mem::offset_of!($name, $field),
                     bytes: size_of::<$ty>(),
+                    holds: <$ty as $crate::device::launch::Parameter>::HOLDS,
                 }),+],
             };
 
@@ -128,6 +161,18 @@ impl Launch {
         assert!(P::SIGNATURE.entries.contains(&entry), "`{entry}` takes other parameters");
         let grid = grid.map(|n| u32::try_from(n).expect("a grid of less than 2³² blocks"));
         Self { entry, grid, block, cluster: [1; 3], shared: 0, arguments: parameters.values() }
+    }
+
+    /// Whether a GPU takes a grid of that size (CUDA C++ programming guide, compute capabilities).
+    pub fn check(&self) -> Result<()> {
+        if self.grid.iter().zip(MOST_BLOCKS).any(|(&n, most)| n > most) {
+            let what = format!(
+                "these shapes want a grid of {:?} blocks, and {MOST_BLOCKS:?} are the limit: use a smaller batch",
+                self.grid
+            );
+            return Err(Error::kernel(self.entry, what));
+        }
+        Ok(())
     }
 
     /// With dynamic shared memory.

@@ -20,6 +20,10 @@ pub trait Backend: Send {
 
     fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()>;
 
+    fn zero(&mut self, to: Address, bytes: usize) -> Result<()> {
+        self.write(to, &vec![0; bytes])
+    }
+
     /// Waits for what was launched before.
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
 
@@ -68,13 +72,14 @@ impl<B: Backend> Lowered<B> {
         for (id, info) in graph.tensors().filter(|(id, info)| info.kind != Kind::Temp && info.storage == *id)
         {
             if let Some(place) = places[id.0] {
-                backend.write(place, &vec![0; info.ty.bytes()])?;
+                backend.zero(place, info.ty.bytes())?;
             }
         }
         let backend = RefCell::new(backend);
         let upload = |bytes: &[u8]| {
             let mut backend = backend.borrow_mut();
-            let place = backend.allocate("table", bytes.len())?;
+            let place =
+                backend.allocate("table", bytes.len()).map_err(|e| out_of_memory(&graph, &plan, e))?;
             backend.write(place, bytes)?;
             Ok(place)
         };
@@ -83,13 +88,15 @@ impl<B: Backend> Lowered<B> {
             let operand = |&t: &TensorId| (places[t.0].unwrap_or_default(), graph.ty(t).clone());
             let inputs: Vec<_> = node.inputs.iter().map(operand).collect();
             let outputs: Vec<_> = node.outputs.iter().map(operand).collect();
-            launches.push(node.op.launches(&Operands {
+            let lowered = node.op.launches(&Operands {
                 inputs: &inputs,
                 outputs: &outputs,
                 writes: &node.writes,
                 workspace: scratch.map_or(Address::NULL, |b| memory.of(b)),
                 upload: &upload,
-            })?);
+            })?;
+            lowered.iter().try_for_each(Launch::check)?;
+            launches.push(lowered);
         }
         Ok(Self { graph, plan, places, launches, backend: backend.into_inner() })
     }
@@ -144,7 +151,8 @@ impl Memory {
         let scratches = plan.scratch.iter().flatten().map(|b| (*b, &scratch, b.bytes));
         for (block, name, bytes) in named.chain(scratches) {
             if !apart.iter().any(|(b, _)| *b == block) {
-                apart.push((block, backend.allocate(name, bytes)?));
+                let place = backend.allocate(name, bytes).map_err(|e| out_of_memory(graph, plan, e))?;
+                apart.push((block, place));
             }
         }
         Ok(Self::Apart(apart))
@@ -240,5 +248,62 @@ impl<B: Backend> Program for Lowered<B> {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DryBackend;
+    use crate::graph::{Init, Precision};
+    use crate::ops::conv2d::{Conv2d, conv2d};
+    use crate::ops::linear::linear;
+    use crate::tensor::TensorType;
+
+    fn layer() -> Graph {
+        let mut graph = Graph::new();
+        let x = graph.input("x", TensorType::f32([512, 256])).unwrap();
+        let w = graph.param("head.weight", TensorType::f32([1024, 256]), Init::Zeros).unwrap();
+        let y = linear(&mut graph, x, w, None).unwrap();
+        graph.keep(y);
+        graph
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named_largest_first() {
+        for placement in [Placement::Arena, Placement::Apart] {
+            let e =
+                Lowered::new(layer(), DryBackend::with_room(1 << 20), placement).err().unwrap().to_string();
+            assert!(e.contains("its largest buffers"), "{e}");
+            let place = |what: &str| e.find(what).unwrap_or_else(|| panic!("no {what} in {e}"));
+            assert!(place("2.0 MiB") < place("`head.weight`"), "{e}");
+            assert!(place("`head.weight`") < place("`x`"), "{e}");
+            assert!(e.contains("a smaller batch needs less"), "{e}");
+            assert!(Lowered::new(layer(), DryBackend::with_room(8 << 20), placement).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_the_kernels_cannot_index_is_refused() {
+        let refusal =
+            |graph| Lowered::new(graph, DryBackend::default(), Placement::Arena).err().unwrap().to_string();
+
+        let mut graph = Graph::new();
+        let x = graph.input("x", TensorType::f32([1 << 15, 256, 256, 8])).unwrap();
+        let w = graph.param("w", TensorType::f32([8, 1, 1, 8]), Init::Zeros).unwrap();
+        let y = conv2d(&mut graph, x, w, Conv2d::square(1, 0)).unwrap();
+        graph.keep(y);
+        let e = refusal(graph);
+        assert!(e.contains("N·P·Q is 2147483648") && e.contains("smaller batch"), "{e}");
+
+        // Rows of 3 bf16 are not 16 bytes, so the direct kernel takes them: 8 rows a block along y.
+        let mut graph = Graph::with_precision(Precision::Bf16);
+        let ty = |shape: [usize; 2]| TensorType::new(shape, DType::Bf16);
+        let x = graph.input("x", ty([1 << 20, 3])).unwrap();
+        let w = graph.input("w", ty([4, 3])).unwrap();
+        let y = linear(&mut graph, x, w, None).unwrap();
+        graph.keep(y);
+        let e = refusal(graph);
+        assert!(e.contains("linear_bf16") && e.contains("65535"), "{e}");
     }
 }

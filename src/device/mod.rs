@@ -6,12 +6,14 @@ pub mod cuda;
 mod dry;
 pub mod launch;
 mod lowered;
+mod self_test;
 mod vm;
 
 pub use choice::Device;
 pub use cpu::CpuProgram;
 pub use dry::DryBackend;
 pub use lowered::{Backend, Lowered, Placement};
+pub use self_test::self_test;
 pub use vm::VmBackend;
 
 use crate::graph::{Graph, Init, Kind, TensorId, plan::Plan};

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Image, Split};
 use crate::device::{Device, Program};
 use crate::eval::{Collapse, Embedder, Layer, Verdict, feature_std, verdict};
-use crate::graph::{Precision, TensorId};
+use crate::graph::{Graph, Precision, TensorId};
 use crate::ops::augment::ViewParams;
 use crate::optim::Schedule;
 use crate::ssl::{self, Before, Feeds, Images, Known, Method, Step, StepSpec};
@@ -206,6 +206,8 @@ impl<'a> Run<'a> {
         let phase = method.phase(&config.loss, epoch)?;
         if phase != self.phase {
             let old = self.program.state_dict()?;
+            // The old one's memory goes first: two may not fit.
+            self.program = Device::Cpu.program(Graph::new())?;
             (self.step, self.program) = program(config, self.known, epoch, self.device, feed)?;
             self.program.load_state_dict(&carried_over(self.program.state_dict()?, &old))?;
             self.phase = phase;

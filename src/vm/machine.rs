@@ -233,6 +233,8 @@ const MAX_VARIABLES: usize = 256 << 20;
 /// Threads a block may have, bytes of shared memory: the limits of sm_90.
 const MAX_THREADS: u64 = 1024;
 const MAX_SHARED: u64 = 227 << 10;
+/// Blocks a grid may have along x, y and z, on every GPU.
+pub const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 
 fn validate(program: &Program, shape: &Shape) -> Result<(), String> {
     let threads: u64 = shape.block.iter().map(|&n| u64::from(n)).product();
@@ -242,6 +244,9 @@ fn validate(program: &Program, shape: &Shape) -> Result<(), String> {
     }
     if threads > MAX_THREADS || shape.block[2] > 64 {
         return Err(format!("a block of {threads} threads: {MAX_THREADS} (and 64 in z) are the limit"));
+    }
+    if shape.grid.iter().zip(MOST_BLOCKS).any(|(&n, most)| n > most) {
+        return Err(format!("a grid of {:?} blocks: {MOST_BLOCKS:?} are the limit", shape.grid));
     }
     if shape.blocks() > u64::from(u32::MAX - 1) {
         return Err("more than 2³² blocks".into());

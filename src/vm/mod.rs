@@ -18,6 +18,6 @@ mod round;
 
 pub use check::{Finding, Kind, Other};
 pub use exec::{Outcome, Shape};
-pub use machine::{Argument, Machine, Module};
+pub use machine::{Argument, MOST_BLOCKS, Machine, Module};
 pub use profile::{Counter, Counters, Page, Roofline};
 pub use program::Program;

@@ -3,81 +3,37 @@
 //! The driver's library is loaded when it is first asked for, so a binary starts where there is none. Work goes onto one
 //! stream, in order; a copy to the device goes through pinned memory and does not wait.
 
+mod gpu;
 mod modules;
 mod staging;
+
+pub use gpu::{Gpu, count, gpu, has_driver};
 
 use super::launch::{Address, Launch, Value};
 use super::lowered::Backend;
 use crate::kernels::KERNELS;
 use crate::{Error, Result};
-use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
-use modules::Modules;
+use cudarc::driver::{CudaGraph, CudaStream, DriverError, result, sys};
+use gpu::Shared;
 use staging::Staging;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// More than the L2 cache of any GPU so far.
 const OTHER_BYTES: usize = 192 << 20;
-
-/// How a GPU introduces itself.
-#[derive(Clone, Debug)]
-pub struct Gpu {
-    pub name: String,
-    /// As in `sm_90`.
-    pub capability: (u32, u32),
-    pub memory_bytes: usize,
-}
-
-/// Why CUDA cannot be used here, in a sentence, or how many GPUs there are.
-pub fn count() -> Result<usize, String> {
-    // SAFETY: looks for the library and loads it.
-    if !unsafe { sys::is_culib_present() } {
-        return Err("there is no NVIDIA driver on this machine (its library, libcuda, is not found)".into());
-    }
-    match CudaContext::device_count() {
-        Ok(0) => Err("the NVIDIA driver is there, but it sees no GPU".into()),
-        Ok(count) => Ok(count as usize),
-        Err(e) => Err(format!("the NVIDIA driver does not start: {}", explain(e))),
-    }
-}
-
-/// The GPU of that number.
-pub fn gpu(ordinal: usize) -> Result<Gpu> {
-    let context = open(ordinal)?;
-    let said = |e| failed(ordinal, e);
-    let (major, minor) = context.compute_capability().map_err(said)?;
-    Ok(Gpu {
-        name: context.name().map_err(said)?,
-        capability: (major as u32, minor as u32),
-        memory_bytes: context.total_mem().map_err(said)?,
-    })
-}
 
 /// Whether every kernel of this build comes as machine code for chips of that compute capability.
 pub fn has_machine_code(capability: (u32, u32)) -> bool {
     KERNELS.iter().all(|kernel| modules::cubin(kernel, capability).is_some())
 }
 
-fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
-    let fail = |what: String| Error::Device { device: format!("cuda:{ordinal}"), what };
-    match count() {
-        Err(why) => Err(fail(why)),
-        Ok(count) if ordinal >= count => Err(fail(format!(
-            "there {}",
-            if count == 1 { "is one GPU, cuda:0".into() } else { format!("are {count} GPUs") }
-        ))),
-        Ok(_) => CudaContext::new(ordinal).map_err(|e| failed(ordinal, e)),
-    }
-}
-
 /// A stream on a GPU, the memory taken there, and the sequences captured so far.
 pub struct CudaBackend {
     ordinal: usize,
-    context: Arc<CudaContext>,
+    shared: Arc<Shared>,
     stream: Arc<CudaStream>,
-    modules: Modules,
     staging: Staging,
     memory: Vec<u64>,
     graphs: HashMap<Range<usize>, Sequence>,
@@ -100,18 +56,13 @@ unsafe impl Send for CudaBackend {}
 
 impl CudaBackend {
     pub fn new(ordinal: usize) -> Result<Self> {
-        let context = open(ordinal)?;
+        let shared = gpu::shared(ordinal)?;
         let said = |e| failed(ordinal, e);
-        let capability = context.compute_capability().map_err(said)?;
-        // One stream, one owner: nothing for cudarc to track.
-        // SAFETY: no slice of cudarc's is shared between streams here.
-        unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(said)?;
+        let stream = shared.context.new_stream().map_err(said)?;
         Ok(Self {
             ordinal,
-            modules: Modules::new((capability.0 as u32, capability.1 as u32)),
-            staging: Staging::new().map_err(said)?,
-            context,
+            staging: Staging::new(shared.context.clone()).map_err(said)?,
+            shared,
             stream,
             memory: Vec::new(),
             graphs: HashMap::new(),
@@ -121,13 +72,14 @@ impl CudaBackend {
     }
 
     fn bind(&self) -> Result<()> {
-        self.context.bind_to_thread().map_err(|e| self.failed(e, "before it began"))
+        self.shared.context.bind_to_thread().map_err(|e| self.failed(e, "before it began"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
         let Launch { entry, grid, block, cluster, shared, .. } = launch;
         assert_eq!(*cluster, [1; 3], "clusters are not launched yet");
-        let function = self.modules.function(entry, *shared)?;
+        let modules = &self.shared.modules;
+        let function = modules.lock().unwrap_or_else(PoisonError::into_inner).function(entry, *shared)?;
         let mut arguments: Vec<Argument> = launch.arguments.iter().map(Argument::of).collect();
         let mut pointers: Vec<*mut c_void> =
             arguments.iter_mut().map(|a| std::ptr::from_mut(a).cast()).collect();
@@ -204,7 +156,7 @@ impl Backend for CudaBackend {
                 Ok(Address(address))
             }
             Err(e) => {
-                let free = self.context.mem_get_info().map_or(String::new(), |(free, all)| {
+                let free = self.shared.context.mem_get_info().map_or(String::new(), |(free, all)| {
                     format!(": {} of {} MiB are free", free >> 20, all >> 20)
                 });
                 let what = format!("no room for the {} MiB of `{name}`{free} ({})", bytes >> 20, explain(e));
@@ -216,6 +168,13 @@ impl Backend for CudaBackend {
     fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()> {
         self.bind()?;
         self.staging.write(&self.stream, to, bytes).map_err(|e| self.failed(e, "on a copy to it"))
+    }
+
+    fn zero(&mut self, to: Address, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: as many bytes as were allocated there.
+        unsafe { result::memset_d8_async(to.0, 0, bytes, self.stream.cu_stream()) }
+            .map_err(|e| self.failed(e, "while it was zeroed"))
     }
 
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
@@ -270,7 +229,7 @@ impl Backend for CudaBackend {
 impl Drop for CudaBackend {
     fn drop(&mut self) {
         // Nothing to be done about errors here: the context may be broken by the one that is being reported.
-        if self.context.bind_to_thread().is_ok() {
+        if self.shared.context.bind_to_thread().is_ok() {
             let _ = self.stream.synchronize();
             self.graphs.clear();
             for &address in &self.memory {

@@ -2,18 +2,26 @@
 
 use crate::kernels::{self, Cubin, Kernel};
 use crate::{Error, Result};
+use cudarc::driver::sys::{CUfunction_attribute as Attribute, CUjit_option as JitOption};
 use cudarc::driver::{result, sys};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 
-/// Dynamic shared memory that needs no permission.
+/// Shared memory, static and dynamic, that needs no permission.
 const ALWAYS: u32 = 48 << 10;
 
-/// What has been loaded.
+/// Room for what the driver's compiler says of PTX it does not take.
+const LOG_BYTES: usize = 8 << 10;
+
+/// What has been loaded into a context, where it stays.
 pub struct Modules {
     capability: (u32, u32),
     modules: HashMap<&'static str, sys::CUmodule>,
     functions: HashMap<&'static str, Function>,
+    /// `RUSA_PTX=1`: let the driver compile PTX even where there is machine code, as it must on chips yet to come.
+    ptx: bool,
+    /// Whether that has been said.
+    told: bool,
 }
 
 struct Function {
@@ -22,22 +30,26 @@ struct Function {
     shared: u32,
 }
 
+// SAFETY: handles of a context that every user has made current; the driver takes them from any thread.
+unsafe impl Send for Modules {}
+
 impl Modules {
     pub fn new(capability: (u32, u32)) -> Self {
-        Self { capability, modules: HashMap::new(), functions: HashMap::new() }
+        let ptx = std::env::var("RUSA_PTX").is_ok_and(|v| v == "1");
+        Self { capability, modules: HashMap::new(), functions: HashMap::new(), ptx, told: false }
     }
 
     /// An entry that may be launched with so much dynamic shared memory. The context is current.
     pub fn function(&mut self, entry: &'static str, shared: u32) -> Result<sys::CUfunction> {
         if !self.functions.contains_key(entry) {
-            let handle = self.load(entry)?;
-            self.functions.insert(entry, Function { handle, shared: ALWAYS });
+            let function = self.load(entry)?;
+            self.functions.insert(entry, function);
         }
         let function = self.functions.get_mut(entry).expect("as just inserted");
         if shared > function.shared {
-            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: a handle of a loaded module.
-            unsafe { result::function::set_function_attribute(function.handle, attribute, shared as i32) }
+            unsafe { result::function::set_function_attribute(function.handle, most, shared as i32) }
                 .map_err(|e| {
                     Error::kernel(entry, format!("{shared} bytes of shared memory: {}", super::explain(e)))
                 })?;
@@ -46,41 +58,75 @@ impl Modules {
         Ok(function.handle)
     }
 
-    fn load(&mut self, entry: &'static str) -> Result<sys::CUfunction> {
+    fn load(&mut self, entry: &'static str) -> Result<Function> {
         let (kernel, _) = kernels::find(entry)?;
-        let said =
-            |e| Error::kernel(entry, format!("cannot be loaded from {}: {}", kernel.file, super::explain(e)));
         let module = match self.modules.get(kernel.file) {
             Some(&module) => module,
             None => {
-                let image = self.image(kernel)?;
-                // SAFETY: an ELF image or text that ends in zero.
-                let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(said)?;
+                let module = self.module(kernel, entry)?;
                 self.modules.insert(kernel.file, module);
                 module
             }
         };
         let name = CString::new(entry).expect("names of entries hold no zero");
         // SAFETY: the module stays loaded as long as the context.
-        unsafe { result::module::get_function(module, name) }.map_err(said)
+        let found = unsafe {
+            result::module::get_function(module, name).and_then(|handle| {
+                let size = Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
+                Ok((handle, result::function::get_function_attribute(handle, size)?))
+            })
+        };
+        let (handle, fixed) = found.map_err(|e| {
+            Error::kernel(entry, format!("is not found in {}: {}", kernel.file, super::explain(e)))
+        })?;
+        Ok(Function { handle, shared: ALWAYS.saturating_sub(fixed as u32) })
     }
 
     /// Machine code for this very chip, or for an older one of its generation, or PTX.
-    fn image(&self, kernel: &'static Kernel) -> Result<Vec<u8>> {
+    fn module(&mut self, kernel: &'static Kernel, entry: &'static str) -> Result<sys::CUmodule> {
         let (major, minor) = self.capability;
-        if let Some(cubin) = cubin(kernel, self.capability) {
-            return Ok(cubin.code.to_vec());
+        if let Some(cubin) = cubin(kernel, self.capability).filter(|_| !self.ptx) {
+            // SAFETY: an ELF image.
+            let loaded = unsafe { result::module::load_data(cubin.code.as_ptr().cast()) };
+            return loaded.map_err(|e| {
+                let (file, arch, why) = (kernel.file, cubin.arch, super::explain(e));
+                Error::kernel(entry, format!("the machine code of {file} for {arch} cannot be loaded: {why}"))
+            });
         }
-        tracing::warn!(
-            "{} has no machine code for sm_{major}{minor} in this build: the driver compiles its PTX ({}); \
-             RUSA_CUDA_ARCHS=sm_{major}{minor} at build time avoids the wait",
-            kernel.file,
-            kernel.target
-        );
-        let text =
-            CString::new(kernel.ptx).map_err(|_| Error::kernel(kernel.file, "its PTX holds a zero"))?;
-        Ok(text.into_bytes_with_nul())
+        if !std::mem::replace(&mut self.told, true) {
+            let why = if self.ptx {
+                "RUSA_PTX=1".into()
+            } else {
+                format!(
+                    "no machine code for sm_{major}{minor} in this build; RUSA_CUDA_ARCHS=sm_{major}{minor} at build \
+                     time avoids the wait"
+                )
+            };
+            tracing::warn!("the driver compiles the kernels' PTX ({}): {why}", kernel.target);
+        }
+        compile(kernel, entry)
     }
+}
+
+/// PTX to a module by the driver's compiler, whose complaints become the error.
+fn compile(kernel: &'static Kernel, entry: &'static str) -> Result<sys::CUmodule> {
+    let fail = |what: String| Error::kernel(entry, format!("the PTX of {}: {what}", kernel.file));
+    let text = CString::new(kernel.ptx).map_err(|_| fail("holds a zero".into()))?;
+    let mut log = vec![0u8; LOG_BYTES];
+    let mut options = [JitOption::CU_JIT_ERROR_LOG_BUFFER, JitOption::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    // The driver takes values by pointer or, if they are numbers, in the pointer's place.
+    let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), std::ptr::without_provenance_mut(LOG_BYTES)];
+    let mut module = std::ptr::null_mut();
+    // SAFETY: text that ends in zero; as many options as values; the log outlives the call.
+    let done = unsafe {
+        let image = text.as_ptr().cast();
+        sys::cuModuleLoadDataEx(&raw mut module, image, 2, options.as_mut_ptr(), values.as_mut_ptr())
+    };
+    done.result().map_err(|e| {
+        let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
+        fail(format!("{}: {}", super::explain(e), String::from_utf8_lossy(&log[..end]).trim()))
+    })?;
+    Ok(module)
 }
 
 /// The machine code that a chip takes: made for it, or for an older one of its generation. What is made for one chip

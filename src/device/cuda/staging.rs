@@ -1,23 +1,26 @@
 //! A ring of pinned memory: copies to the device that the host need not wait for.
 
 use super::super::launch::Address;
-use cudarc::driver::{CudaStream, DriverError, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Some batches of small images.
 const BYTES: usize = 32 << 20;
 
 /// Bytes on their way lie here until the stream has passed them.
 pub struct Staging {
+    context: Arc<CudaContext>,
     host: *mut c_void,
     used: usize,
 }
 
 impl Staging {
-    pub fn new() -> Result<Self, DriverError> {
+    pub fn new(context: Arc<CudaContext>) -> Result<Self, DriverError> {
+        context.bind_to_thread()?;
         // SAFETY: freed once, in `drop`.
         let host = unsafe { result::malloc_host(BYTES, 0) }?;
-        Ok(Self { host, used: 0 })
+        Ok(Self { context, host, used: 0 })
     }
 
     /// Copies in the order of the stream. Waits only when the ring is full.
@@ -42,6 +45,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.context.bind_to_thread().is_err() {
+            return;
+        }
         // SAFETY: from `malloc_host`; the backend has waited for the stream.
         let _ = unsafe { result::free_host(self.host) };
     }

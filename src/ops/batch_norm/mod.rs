@@ -156,6 +156,7 @@ impl Op for Forward {
     }
 
     fn launches(&self, on: &Places) -> Result<Vec<Launch>> {
+        check_kernels(on.ty(0))?;
         Ok(launches::forward(on, self.bn, self.residual))
     }
 }
@@ -243,6 +244,17 @@ impl Op for RunningStatistics {
     fn launches(&self, on: &Places) -> Result<Vec<Launch>> {
         Ok(launches::running(on, self.momentum, self.count))
     }
+}
+
+/// The kernels count rows in 32 bits.
+fn check_kernels(x: &TensorType) -> Result<()> {
+    let rows = x.elements() / channels(x).max(1);
+    if rows >= 1 << 31 {
+        let what =
+            format!("`x` is {x}: the CUDA kernels take less than 2³¹ rows, not {rows}: use a smaller batch");
+        return Err(Error::op("batch_norm", what));
+    }
+    Ok(())
 }
 
 fn channels(x: &TensorType) -> usize {

@@ -137,6 +137,35 @@ impl Geometry {
         Ok(())
     }
 
+    /// Rejects what the CUDA kernels, which count in 32 bits, cannot index. Limits hold for every rung.
+    pub fn check_kernels(&self) -> Result<()> {
+        /// Rows of the implicit matrices: a tile of 128 may reach beyond the last.
+        const ROWS: usize = (1 << 31) - 128;
+        const ELEMENTS: usize = 1 << 31;
+        const COORDINATES: usize = 1 << 30;
+        let reach = |axis: usize, size: usize| size + 2 * self.padding[axis];
+        let limits = [
+            ("N·P·Q", self.n * self.p() * self.q(), ROWS),
+            ("N·H·W", self.n * self.h * self.w, ROWS),
+            ("one image, H·W·C", self.h * self.w * self.c, ELEMENTS),
+            ("one output, P·Q·K", self.p() * self.q() * self.k, ELEMENTS),
+            ("the weights, K·R·S·C", self.w_len(), ELEMENTS),
+            ("the padded height", reach(0, self.h), COORDINATES),
+            ("the padded width", reach(1, self.w), COORDINATES),
+        ];
+        for (what, size, limit) in limits {
+            if size >= limit {
+                return Err(Error::op(
+                    "conv2d",
+                    format!(
+                        "{what} is {size}; the CUDA kernels take less than {limit}: use a smaller batch or image"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Output height.
     pub fn p(&self) -> usize {
         (self.h + 2 * self.padding[0] - self.dilation[0] * (self.r - 1) - 1) / self.stride[0] + 1

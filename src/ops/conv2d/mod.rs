@@ -149,7 +149,9 @@ impl Op for Conv2d {
     }
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
-        Ok(launches::forward(&self.of(&[on.ty(0).clone(), on.ty(1).clone()])?, on))
+        let geometry = self.of(&[on.ty(0).clone(), on.ty(1).clone()])?;
+        geometry.check_kernels()?;
+        Ok(launches::forward(&geometry, on))
     }
 }
 
@@ -179,6 +181,7 @@ impl Op for BackwardInput {
     }
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        self.0.check_kernels()?;
         Ok(launches::bwd_input(&self.0, on))
     }
 }
@@ -213,6 +216,7 @@ impl Op for BackwardWeight {
     }
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
+        self.0.check_kernels()?;
         Ok(launches::bwd_weight(&self.0, on))
     }
 }
