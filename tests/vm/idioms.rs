@@ -66,6 +66,21 @@ fn a_plain_read_before_a_compare_and_swap_is_no_race() {
     assert!(findings.iter().any(|f| f.kind == Kind::Race), "a plain write is one");
 }
 
+/// `const __restrict__` makes compilers load so: an input that is the output too is then read behind the writer's back,
+/// whoever writes, even if the reader itself does so later.
+#[test]
+fn what_is_read_as_constant_is_not_written_in_the_same_launch() {
+    let body = "mul.wide.u32 %rd1, %r0, 4;\nadd.u64 %rd1, %rd0, %rd1;\nld.global.nc.u32 %r1, [%rd1];\n\
+         st.global.u32 [%rd1+128], %r1;";
+    clean(1, 32, body);
+    for body in [body.replace("+128", ""), format!("st.global.u32 [%rd0+4], 1;\nbar.sync 0;\n{body}")] {
+        let (_, findings) = run(1, 32, &body);
+        assert!(findings.iter().any(|f| f.kind == Kind::StaleRead), "{body}: {findings:?}");
+        let (_, findings) = run(1, 32, &body.replace(".nc", ""));
+        assert!(findings.iter().all(|f| f.kind != Kind::StaleRead), "{body}: {findings:?}");
+    }
+}
+
 #[test]
 fn lanes_that_come_to_a_barrier_in_parts_have_met() {
     // Lane 0 spins for long, the others wait for it at the barrier already.

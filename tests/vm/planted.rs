@@ -134,7 +134,7 @@ fn fits(name: &str, kind: Kind) -> bool {
         Kind::WarpMask => name == "bad_mask",
         Kind::StackOverflow => name == "stack_overflow",
         Kind::InstructionLimit => name == "instruction_limit",
-        Kind::Trap | Kind::Assertion | Kind::Unsupported => false,
+        Kind::StaleRead | Kind::Trap | Kind::Assertion | Kind::Unsupported => false,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Stamp {
     pub strong: bool,
     /// A compare-and-swap, which a plain read may precede or follow: it is read again if it was stale.
     pub compare: bool,
+    /// A read that no write of its launch may meet, in whatever order: `ld.global.nc`.
+    pub constant: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -38,6 +40,8 @@ struct Cell {
 pub struct Conflict {
     pub earlier: Stamp,
     pub earlier_writes: bool,
+    /// Not a question of order: what is read as constant was written.
+    pub stale: bool,
     /// First byte of the access that is concerned.
     pub offset: usize,
 }
@@ -147,9 +151,10 @@ impl Shadow {
         for (at, cell) in cells.iter_mut().enumerate() {
             let mut against = |stamp: &Stamp, earlier_writes: bool| {
                 let retried = stamp.compare && !writes || me.compare && !earlier_writes;
+                let stale = stamp.block != 0 && (me.constant && earlier_writes || stamp.constant && writes);
                 let settled = retried || stamp.block == 0 || (stamp.strong && me.strong) || ordered(stamp);
-                if !settled && conflict.is_none() {
-                    conflict = Some(Conflict { earlier: *stamp, earlier_writes, offset: at * grain });
+                if (!settled || stale) && conflict.is_none() {
+                    conflict = Some(Conflict { earlier: *stamp, earlier_writes, stale, offset: at * grain });
                 }
             };
             against(&cell.write, true);
@@ -158,7 +163,10 @@ impl Shadow {
                 *cell = Cell { write: me, reads: [Stamp::default(); 2] };
             } else {
                 let same_warp = |a: &Stamp| a.block == me.block && a.thread / 32 == me.thread / 32;
-                if cell.reads[0].block != 0 && !same_warp(&cell.reads[0]) {
+                let mut me = me;
+                if same_warp(&cell.reads[0]) {
+                    me.constant |= cell.reads[0].constant;
+                } else if cell.reads[0].block != 0 {
                     cell.reads[1] = cell.reads[0];
                 }
                 cell.reads[0] = me;

@@ -2,7 +2,7 @@
 
 use super::cta::Cta;
 use super::inspect::Touch;
-use super::ops::{Access, Address, Base, Order};
+use super::ops::{Access, Address, Base};
 use super::warp::Warp;
 use super::{LOCAL_BASE, PARAM_BASE, SHARED_BASE, Stop};
 use crate::vm::check::Kind;
@@ -273,7 +273,7 @@ impl Cta<'_> {
         while rest != 0 {
             let reach = self.reach(warp, spot, &access.at, size, rest, Verb::Read)?;
             rest &= !reach.seen;
-            if access.order != Order::Plain {
+            if access.order.is_strong() {
                 // A spinning reader must not hold up what it waits for.
                 warp.spins += 1;
             }

@@ -248,6 +248,7 @@ impl Cta<'_> {
             pc: pending.pc,
             strong: false,
             compare: false,
+            constant: false,
         };
         checks.shadow.access(pending.to, pending.bytes, stamp, true, &|_| true);
     }

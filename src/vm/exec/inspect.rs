@@ -56,7 +56,7 @@ impl Cta<'_> {
             lanes(reach.mask).for_each(perform);
             return;
         };
-        if touch.order != Order::Plain {
+        if touch.order.is_strong() {
             order(&mut checks.clocks, self.grid, warp, self.block as u32, reach, touch);
         }
         let Checks { clocks, shadow } = checks.as_mut();
@@ -81,8 +81,9 @@ impl Cta<'_> {
             }
             let thread = (warp * WARP + lane) as u32;
             let (clock, epoch) = (clocks.own(warp), clocks.epoch);
-            let (strong, compare) = (touch.order != Order::Plain, touch.order == Order::Compare);
-            let stamp = Stamp { block, thread, clock, epoch, pc, strong, compare };
+            let (strong, compare) = (touch.order.is_strong(), touch.order == Order::Compare);
+            let constant = touch.order == Order::NonCoherent;
+            let stamp = Stamp { block, thread, clock, epoch, pc, strong, compare, constant };
             let settled = |earlier: &Stamp| {
                 if earlier.block == block {
                     clocks.ordered(earlier, thread)
@@ -97,7 +98,7 @@ impl Cta<'_> {
             }
             perform(lane);
         }
-        if touch.order != Order::Plain && touch.reads && touch.writes && global {
+        if touch.order.is_strong() && touch.reads && touch.writes && global {
             // Another block may have published between the look above and the update.
             let mut places = lock(&self.grid.foreign);
             let mut last = None;
@@ -130,6 +131,14 @@ impl Cta<'_> {
             ),
             Complaint::State(_) => {
                 (Kind::UninitialisedRead, None, format!("reads {of} where nothing was written"))
+            }
+            Complaint::Conflict(Conflict { earlier, earlier_writes, stale: true, .. }) => {
+                let what = format!(
+                    "{} of {of}, which this launch both writes and reads as constant (.nc): a GPU may read what was \
+                     there before",
+                    touch.name()
+                );
+                (Kind::StaleRead, Some((if earlier_writes { "write" } else { "read" }, earlier)), what)
             }
             Complaint::Conflict(Conflict { earlier, earlier_writes, .. }) => {
                 let what = format!("{} of {of} not ordered against another thread's access", touch.name());

@@ -26,6 +26,8 @@ pub enum Base {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Order {
     Plain,
+    /// `ld.global.nc`: past the caches that writes of the same launch go through, so nothing may write there.
+    NonCoherent,
     /// `.volatile`, `.relaxed`, atomics: never part of a race, synchronise together with fences.
     Strong,
     /// Strong, and finds out by itself whether a plain read before has gone stale: `atom.cas`.
@@ -33,6 +35,12 @@ pub enum Order {
     Acquire,
     Release,
     AcquireRelease,
+}
+
+impl Order {
+    pub fn is_strong(self) -> bool {
+        !matches!(self, Self::Plain | Self::NonCoherent)
+    }
 }
 
 /// `ld` and `st`.

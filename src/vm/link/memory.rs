@@ -86,7 +86,7 @@ impl Linker<'_> {
             bytes: ty.bytes() as u8,
             signed: ty.signed(),
             registers,
-            order: self.order(&mods, Order::Plain),
+            order: self.order(&mods, if mods.has("nc") { Order::NonCoherent } else { Order::Plain }),
         })
     }
 
