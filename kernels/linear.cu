@@ -13,7 +13,8 @@
 // Work      Three products and a column sum; of each product a ladder. Block and grid, for c rows by c columns of
 //           result (y: N by K, dx: N by D, dw: K by D):
 //             __direct  (32, 8), grid (ceil(columns/32), ceil(rows/8), S): a thread, an element.
-//             __tiled   128, grid (ceil(columns/64), ceil(rows/64), S): include/gemm.cuh, GemmTiled.
+//             __tiled   128, grid (ceil(columns/64), ceil(rows/64), S): include/gemm.cuh, GemmTiled. What the host takes
+//                       for f32, and for bf16 whose rows are no multiple of 16 bytes.
 //             __mma     128, grid (ceil(columns/64), ceil(rows/128), S): include/gemm.cuh, GemmMma. The passes differ
 //                       by how the factors lie: fwd runs along d in both; bwd_input's w and both of bwd_weight's run
 //                       across the sum, and ldmatrix transposes them.
@@ -143,25 +144,17 @@ linear_bwd_weight_bf16__direct(uint32_t n, uint32_t d, uint32_t k, uint32_t rows
 
 // ---- tiled
 
-// Four neighbours of a row of c; whole rows of 16 bytes where the shape allows.
-__device__ __forceinline__ void write_four(float* __restrict__ c, uint32_t rows, uint32_t columns, uint32_t row,
-                                           uint32_t column, float scale, const float (&sums)[4], bool accumulate)
+// Four neighbours of a row of c, at once where the shape allows.
+template <typename T>
+__device__ __forceinline__ void write_four(T* __restrict__ c, uint32_t rows, uint32_t columns, uint32_t row,
+                                           uint32_t column, const float (&values)[4], bool accumulate)
 {
     if (row >= rows || column >= columns) {
         return;
     }
-    const float values[4] = {scale * sums[0], scale * sums[1], scale * sums[2], scale * sums[3]};
-    float* to = c + size_t(row) * columns + column;
+    T* to = c + size_t(row) * columns + column;
     if (columns % 4 == 0) {
-        float sum[4] = {};
-        if (accumulate) {
-            load_pack(sum, to);
-        }
-#pragma unroll
-        for (uint32_t e = 0; e < 4; ++e) {
-            sum[e] = accumulate ? sum[e] + values[e] : values[e];
-        }
-        store_pack(to, sum);
+        write_wide<4>(to, values, accumulate);
     } else {
 #pragma unroll
         for (uint32_t e = 0; e < 4; ++e) {
@@ -172,34 +165,52 @@ __device__ __forceinline__ void write_four(float* __restrict__ c, uint32_t rows,
     }
 }
 
+// c = scale a b + bias.
+template <Runs A, Runs B, typename T, typename R>
+__device__ __forceinline__ void tiled(const Factor<T>& a, const Factor<T>& b, uint32_t begin, uint32_t end, R* c,
+                                      float scale, const float* __restrict__ bias, bool accumulate)
+{
+    GemmTiled<A, B> gemm;
+    gemm.run(a, b, begin, end);
+    const uint32_t column = gemm.column_of_fours();
+    float more[4] = {};
+#pragma unroll
+    for (uint32_t e = 0; e < 4; ++e) {
+        more[e] = bias && column + e < b.rows ? bias[column + e] : 0.0f;
+    }
+    gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
+        const float values[4] = {scale * sums[0] + more[0], scale * sums[1] + more[1], scale * sums[2] + more[2],
+                                 scale * sums[3] + more[3]};
+        write_four(c, a.rows, b.rows, row, column, values, accumulate);
+    });
+}
+
 extern "C" __global__ void __launch_bounds__(128, 4)
 linear_fwd_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const float* __restrict__ x,
                       const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y)
 {
-    GemmTiled<Runs::ALONG, Runs::ALONG> gemm;
-    gemm.run({x, n, d}, {w, k, d}, 0, d);
-    const uint32_t column = gemm.column_of_fours();
-    float bias[4] = {};
-#pragma unroll
-    for (uint32_t e = 0; e < 4; ++e) {
-        bias[e] = b && column + e < k ? b[column + e] : 0.0f;
-    }
-    gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        const float values[4] = {scale * sums[0] + bias[0], scale * sums[1] + bias[1],
-                                 scale * sums[2] + bias[2], scale * sums[3] + bias[3]};
-        write_four(y, n, k, row, column, 1.0f, values, accumulate);
-    });
+    tiled<Runs::ALONG, Runs::ALONG, float>({x, n, d}, {w, k, d}, 0, d, y, scale, b, accumulate);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+linear_fwd_bf16__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale, const bf16* __restrict__ x,
+                       const bf16* __restrict__ w, const float* __restrict__ b, bf16* __restrict__ y)
+{
+    tiled<Runs::ALONG, Runs::ALONG, bf16>({x, n, d}, {w, k, d}, 0, d, y, scale, b, accumulate);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
 linear_bwd_input_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
                             const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx)
 {
-    GemmTiled<Runs::ALONG, Runs::ACROSS> gemm;
-    gemm.run({dy, n, k}, {w, d, d}, 0, k);
-    gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        write_four(dx, n, d, row, gemm.column_of_fours(), scale, sums, accumulate);
-    });
+    tiled<Runs::ALONG, Runs::ACROSS, float>({dy, n, k}, {w, d, d}, 0, k, dx, scale, nullptr, accumulate);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+linear_bwd_input_bf16__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t accumulate, float scale,
+                             const bf16* __restrict__ dy, const bf16* __restrict__ w, bf16* __restrict__ dx)
+{
+    tiled<Runs::ALONG, Runs::ACROSS, bf16>({dy, n, k}, {w, d, d}, 0, k, dx, scale, nullptr, accumulate);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4)
@@ -208,11 +219,18 @@ linear_bwd_weight_f32__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_p
                              float* __restrict__ dw)
 {
     const Part part(blockIdx.z, n, rows_per_split);
-    GemmTiled<Runs::ACROSS, Runs::ACROSS> gemm;
-    gemm.run({dy, k, k}, {x, d, d}, part.begin, part.end);
-    gemm.each_four([&](uint32_t row, const float(&sums)[4]) {
-        write_four(dw + size_t(blockIdx.z) * k * d, k, d, row, gemm.column_of_fours(), scale, sums, accumulate);
-    });
+    tiled<Runs::ACROSS, Runs::ACROSS, float>({dy, k, k}, {x, d, d}, part.begin, part.end,
+                                             dw + size_t(blockIdx.z) * k * d, scale, nullptr, accumulate);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4)
+linear_bwd_weight_bf16__tiled(uint32_t n, uint32_t d, uint32_t k, uint32_t rows_per_split, uint32_t accumulate,
+                              float scale, const bf16* __restrict__ dy, const bf16* __restrict__ x,
+                              float* __restrict__ dw)
+{
+    const Part part(blockIdx.z, n, rows_per_split);
+    tiled<Runs::ACROSS, Runs::ACROSS, bf16>({dy, k, k}, {x, d, d}, part.begin, part.end,
+                                            dw + size_t(blockIdx.z) * k * d, scale, nullptr, accumulate);
 }
 
 // ---- mma

@@ -1,5 +1,5 @@
 // Matrix products c[i][j] = sum over k of a(i, k) b(j, k), whichever way each factor lies in memory, one block's part
-// at a time: GemmMma in bf16 on tensor cores, GemmTiled in f32 on the plain ones. The sums stay in registers; the
+// at a time: GemmMma in bf16 on tensor cores, GemmTiled in f32 on the plain ones, of elements of either type. The sums stay in registers; the
 // caller says what becomes of them.
 #pragma once
 
@@ -261,8 +261,8 @@ struct GemmTiled {
         }
     }
 
-    template <Runs RUNS>
-    static __device__ __forceinline__ void load(float (&share)[SHARE], const Factor<float>& factor, uint32_t first,
+    template <Runs RUNS, typename T>
+    static __device__ __forceinline__ void load(float (&share)[SHARE], const Factor<T>& factor, uint32_t first,
                                                 uint32_t k_first, uint32_t k_end)
     {
 #pragma unroll
@@ -272,7 +272,7 @@ struct GemmTiled {
             i += first;
             k += k_first;
             const size_t at = RUNS == Runs::ALONG ? size_t(i) * factor.stride + k : size_t(k) * factor.stride + i;
-            share[nth] = i < factor.rows && k < k_end ? factor.data[at] : 0.0f;
+            share[nth] = i < factor.rows && k < k_end ? to_float(factor.data[at]) : 0.0f;
         }
     }
 
@@ -288,8 +288,8 @@ struct GemmTiled {
     }
 
     // Adds up k_begin .. k_end, k ascending. Once in a kernel.
-    __device__ __forceinline__ void run(const Factor<float>& a, const Factor<float>& b, uint32_t k_begin,
-                                        uint32_t k_end)
+    template <typename T>
+    __device__ __forceinline__ void run(const Factor<T>& a, const Factor<T>& b, uint32_t k_begin, uint32_t k_end)
     {
         __shared__ alignas(16) float a_tile[2][BLOCK_K][PITCH];
         __shared__ alignas(16) float b_tile[2][BLOCK_K][PITCH];

@@ -144,17 +144,18 @@ impl Op for Linear {
 }
 
 kernel!(LinearForward [
-    "linear_fwd_f32__direct", "linear_fwd_bf16__direct", "linear_fwd_f32__tiled", "linear_fwd_bf16__mma",
+    "linear_fwd_f32__direct", "linear_fwd_bf16__direct", "linear_fwd_f32__tiled", "linear_fwd_bf16__tiled",
+    "linear_fwd_bf16__mma",
 ] { n: u32, d: u32, k: u32, accumulate: u32, scale: f32, x: Address, w: Address, b: Address, y: Address });
 
 kernel!(LinearBackwardInput [
     "linear_bwd_input_f32__direct", "linear_bwd_input_bf16__direct", "linear_bwd_input_f32__tiled",
-    "linear_bwd_input_bf16__mma",
+    "linear_bwd_input_bf16__tiled", "linear_bwd_input_bf16__mma",
 ] { n: u32, d: u32, k: u32, accumulate: u32, scale: f32, dy: Address, w: Address, dx: Address });
 
 kernel!(LinearBackwardWeight [
     "linear_bwd_weight_f32__direct", "linear_bwd_weight_bf16__direct", "linear_bwd_weight_f32__tiled",
-    "linear_bwd_weight_bf16__mma",
+    "linear_bwd_weight_bf16__tiled", "linear_bwd_weight_bf16__mma",
 ] { n: u32, d: u32, k: u32, rows_per_split: u32, accumulate: u32, scale: f32, dy: Address, x: Address, dw: Address });
 
 kernel!(LinearBackwardBias ["linear_bwd_bias_f32", "linear_bwd_bias_bf16"]
@@ -165,11 +166,11 @@ kernel!(LinearReduce ["linear_bwd_weight_f32__reduce"]
 
 /// Entries of a product: f32, bf16 on tensor cores, bf16 where rows are no multiple of 16 bytes.
 type Ladder = [&'static str; 3];
-const FORWARD: Ladder = ["linear_fwd_f32__tiled", "linear_fwd_bf16__mma", "linear_fwd_bf16__direct"];
+const FORWARD: Ladder = ["linear_fwd_f32__tiled", "linear_fwd_bf16__mma", "linear_fwd_bf16__tiled"];
 const BACKWARD_INPUT: Ladder =
-    ["linear_bwd_input_f32__tiled", "linear_bwd_input_bf16__mma", "linear_bwd_input_bf16__direct"];
+    ["linear_bwd_input_f32__tiled", "linear_bwd_input_bf16__mma", "linear_bwd_input_bf16__tiled"];
 const BACKWARD_WEIGHT: Ladder =
-    ["linear_bwd_weight_f32__tiled", "linear_bwd_weight_bf16__mma", "linear_bwd_weight_bf16__direct"];
+    ["linear_bwd_weight_f32__tiled", "linear_bwd_weight_bf16__mma", "linear_bwd_weight_bf16__tiled"];
 
 /// The entry for a result of `rows` by `columns`, with its grid and block.
 fn product(
@@ -178,12 +179,12 @@ fn product(
     columns: u32,
     parts: usize,
     aligned: bool,
-    [tiled, mma, direct]: Ladder,
+    [tiled, mma, unaligned]: Ladder,
 ) -> (&'static str, ([usize; 3], [u32; 3])) {
     let (entry, tile, block) = match (on.is_bf16(0), aligned) {
         (false, _) => (tiled, [64, 64], [128, 1, 1]),
         (true, true) => (mma, [128, 64], [128, 1, 1]),
-        (true, false) => (direct, [8, 32], [32, 8, 1]),
+        (true, false) => (unaligned, [64, 64], [128, 1, 1]),
     };
     (entry, ([columns.div_ceil(tile[1]) as usize, rows.div_ceil(tile[0]) as usize, parts], block))
 }
