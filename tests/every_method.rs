@@ -9,7 +9,7 @@ use rusa::data::{self, Dataset, Options};
 use rusa::device::Device;
 use rusa::ssl::METHODS;
 use rusa::tensor::HostTensor;
-use rusa::train::{Checkpoint, End, EpochRecord, RunFolder, StepRecord, Watcher, pretrain};
+use rusa::train::{Checkpoint, End, EpochRecord, RunFolder, StepRecord, Watcher, conclude, pretrain};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -253,4 +253,50 @@ fn settings_that_cannot_work_are_named() {
     fails("pirl", "loss.lambda=2", "loss.lambda");
     fails("pirl", "loss.transform='flip'", "flip");
     fails("hashtag", "data.sidecar='nowhere.csv'", "nowhere.csv");
+}
+
+/// Both measure a run with the same code: what its summary says, `diagnose` says again.
+#[test]
+fn a_summary_and_diagnose_have_one_verdict() {
+    let (pictures_in, runs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = pictures(pictures_in.path());
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    for (method, has) in [
+        ("euclidean", ["", ""]),
+        ("simclr", ["", "loss"]),
+        ("dino", ["prototypes", "loss"]),
+        ("deepcluster-v2", ["prototypes", "loss"]),
+    ] {
+        let config = config(&data, method, "cpu", "f32", &[]).unwrap();
+        let folder = RunFolder::new(&runs.path().join(method));
+        folder.write_config(&config).unwrap();
+        let mut watch = Until { steps: u64::MAX, losses: Vec::new() };
+        assert_eq!(pretrain(&config, &data, &folder, &mut watch).unwrap(), End::Finished);
+        conclude(&config, &data, &folder, &mut watch).unwrap();
+        let summary = read(&folder.summary());
+        assert!(summary["verdicts"][0]["state"].is_string(), "{summary}");
+        let out = folder.root().join("diagnostics.json");
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_rusa"))
+            .arg("diagnose")
+            .arg(folder.root())
+            .args(["--data", &data.path, "--json"])
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let again = &read(&out)["diagnostics"]["collapse"];
+        for (ours, theirs) in [
+            ("verdicts", &summary["verdicts"]),
+            ("prototypes", &summary["prototypes"]),
+            ("loss", &summary["loss_beside_chance"]),
+            ("std", &summary["collapse"]["std"]),
+            ("alignment", &summary["collapse"]["alignment"]),
+        ] {
+            assert_eq!(&again[ours], theirs, "{method}: {ours}");
+            let optional = ["prototypes", "loss"].contains(&ours);
+            assert_eq!(theirs.is_null(), optional && !has.contains(&ours), "{method}: {ours}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use rusa::device::Device;
 use rusa::eval::{Embedder, Layer, singular_values};
 use rusa::files::write_atomically;
 use rusa::ops::augment::ViewParams;
-use rusa::report::{Run, compare, compare_json, compare_markdown, layers_svg};
+use rusa::report::{Run, compare, compare_json, compare_markdown, incomparable, layers_svg};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,8 @@ const SPECTRUM_IMAGES: usize = 2048;
 
 /// Put runs side by side: one page, and a markdown table here.
 ///
-/// Runs that differ in nothing but the seed become one row, their mean with its interval. Beside accuracy, collapse,
+/// Runs that differ in nothing but the seed become one row, their mean with its interval; the best linear accuracy comes
+/// first. Runs of other data, encoders or epochs are shown with a warning. Beside accuracy, collapse,
 /// speed and loss the page shows what the folders hold of these: layers.json (`rusa eval RUN --layers --json
 /// RUN/layers.json`), few.json (`rusa eval RUN --few --json RUN/few.json`), diagnostics.json (`rusa diagnose RUN --json
 /// RUN/diagnostics.json`). What is missing is left out, with a line on how to get it.
@@ -70,6 +71,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&compare_json(&runs))?;
         write_atomically(path, format!("{text}\n").as_bytes())?;
+    }
+    for line in incomparable(&runs) {
+        eprintln!("warning: accuracies do not compare: the runs differ in {line}");
     }
     say!("{}", compare_markdown(&runs));
     eprintln!("page: {}", arguments.out.display());

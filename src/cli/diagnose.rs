@@ -4,27 +4,21 @@ use super::run::{Trained, open_data};
 use super::say;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use rusa::augment::{draw, stream};
 use rusa::data::{Dataset, Image, Options};
 use rusa::device::Device;
 use rusa::eval::{
-    Collapse, DeadPrototypes, Embedder, Features, Invariance, Layer, Relation, StuckLoss, Verdict,
-    dead_prototypes, invariance, l2_normalize_rows, loss_at_chance, singular_values, stuck_loss, verdicts,
+    Embedder, Features, Invariance, Layer, Relation, Signs, Verdict, invariance, singular_values,
 };
 use rusa::files::write_atomically;
-use rusa::linalg::{Mat, gemm};
-use rusa::report::{invariance_svg, read_metrics};
-use rusa::train::RunFolder;
+use rusa::report::invariance_svg;
+use rusa::ssl;
+use rusa::train::{RunFolder, collapse_of, loss_of, prototypes_of, two_views};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Images whose neighbours and views are looked at.
 const RELATION_IMAGES: usize = 2048;
-/// How near to chance a loss is stuck, as a share of it.
-const STUCK: f64 = 0.02;
-/// Of the views drawn here; no training epoch has this number.
-const EPOCH: u32 = (1 << 24) - 1;
 
 /// Look at the two properties features should have, and at collapse.
 ///
@@ -72,11 +66,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     own.load(&trained.state)?;
     fresh.initialize(about.seed)?;
 
-    let views = views(&mut own, &trained, &data)?;
+    let views = |embedder: &mut Embedder| {
+        two_views(embedder, &about.augment, about.seed, &data.test, RELATION_IMAGES)
+    };
+    let own_views = views(&mut own)?;
     let sample = sample(&mut own, &data)?;
     let baseline = self::sample(&mut fresh, &data)?;
-    let baseline_views = self::views(&mut fresh, &trained, &data)?;
-    let relation = Relation::of(&sample[0], [&views[0][0], &views[1][0]], data.labelled)?;
+    let baseline_views = views(&mut fresh)?;
+    let relation = Relation::of(&sample[0], [&own_views[0][0], &own_views[1][0]], data.labelled)?;
     let untrained =
         Relation::of(&baseline[0], [&baseline_views[0][0], &baseline_views[1][0]], data.labelled)?;
     say_relation(&relation, &untrained)?;
@@ -99,12 +96,20 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
 
     // The loss works on the embeddings where there is a projector: collapse shows there first.
     let last = sample.len() - 1;
-    let (a, b) = (&views[0][last], &views[1][last]);
-    let collapse = Collapse::of_views(&a.data, &b.data, a.d)?;
-    let prototypes = prototypes(&trained, &sample[last])?;
-    let loss = loss(&trained, &arguments.from)?;
-    let verdicts = verdicts(&collapse, prototypes.as_ref(), loss.as_ref());
-    say_collapse(if last == 0 { "features" } else { "embeddings" }, &collapse, prototypes, loss, &verdicts)?;
+    let run = RunFolder::new(&arguments.from);
+    let signs = Signs {
+        collapse: collapse_of([&own_views[0][last], &own_views[1][last]])?,
+        prototypes: prototypes_of(&trained.state, &mut own, &data.test)?,
+        loss: match &trained.config {
+            Some(config) => loss_of(config, &trained.state, &run)?,
+            None => None,
+        },
+    };
+    let method = trained.config.as_ref().map(|config| ssl::find(&config.method)).transpose()?;
+    // A run has a summary once it is over; weights are exported then.
+    let over = trained.config.is_none() || run.summary().exists();
+    let verdicts = signs.verdicts(method, over);
+    say_collapse(if last == 0 { "features" } else { "embeddings" }, &signs, &verdicts)?;
 
     let folder =
         if arguments.from.is_dir() { Some(arguments.from.as_path()) } else { arguments.from.parent() };
@@ -115,14 +120,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     say!("curves: {}", figure.display());
     if let Some(path) = &arguments.json {
         let spectrum = |features: &Features| singular_values(&features.l2_normalized(), features.d);
-        let mut state = serde_json::to_value(collapse)?;
+        let mut state = serde_json::to_value(signs.collapse)?;
         state["of"] = if last == 0 { "features" } else { "embeddings" }.into();
         state["verdicts"] = serde_json::to_value(&verdicts)?;
         state["spectrum"] = spectrum(&sample[last]).into();
         state["spectrum_of_features"] = spectrum(&sample[0]).into();
         state["spectrum_of_untrained_features"] = spectrum(&baseline[0]).into();
-        state["prototypes"] = serde_json::to_value(prototypes)?;
-        state["loss"] = serde_json::to_value(loss)?;
+        state["prototypes"] = serde_json::to_value(signs.prototypes)?;
+        state["loss"] = serde_json::to_value(signs.loss)?;
         let mut related = serde_json::to_value(&relation)?;
         related["untrained"] = serde_json::to_value(&untrained)?;
         let result = json!({
@@ -146,48 +151,6 @@ fn sample(embedder: &mut Embedder, data: &Dataset) -> Result<Vec<Features>> {
     let count = data.test.len().min(RELATION_IMAGES);
     let as_is = |image: &Image, _: usize| rusa::ops::augment::ViewParams::eval(image.height, image.width);
     Ok(embedder.embed_views(&data.test, count, &as_is)?)
-}
-
-/// The outputs for two random views of them.
-fn views(embedder: &mut Embedder, trained: &Trained, data: &Dataset) -> Result<[Vec<Features>; 2]> {
-    let (policy, seed) = (&trained.about.augment, trained.about.seed);
-    let count = data.test.len().min(RELATION_IMAGES);
-    let mut one = |view: usize| {
-        let of = |image: &Image, i: usize| {
-            draw(policy, view, &mut stream(seed, EPOCH, i as u64, view, 2), image.height, image.width)
-        };
-        embedder.embed_views(&data.test, count, &of)
-    };
-    Ok([one(0)?, one(1)?])
-}
-
-/// Which of the run's prototypes held-out images are assigned to, where it has prototypes for its embeddings.
-fn prototypes(trained: &Trained, embeddings: &Features) -> Result<Option<DeadPrototypes>> {
-    let Some(weight) = trained.state.get("prototypes.weight") else { return Ok(None) };
-    let (&[k, d], Some(values)) = (&weight.shape[..], weight.as_f32()) else { return Ok(None) };
-    if d != embeddings.d {
-        return Ok(None);
-    }
-    let (mut rows, z) = (values.to_vec(), embeddings.l2_normalized());
-    l2_normalize_rows(&mut rows, d);
-    let n = embeddings.n;
-    let mut scores = vec![0.0; n * k];
-    gemm(&mut scores, k, Mat::new(&z, n, d), Mat::new(&rows, k, d).t(), 1.0, false, false);
-    Ok(Some(dead_prototypes(&scores, k)?))
-}
-
-/// The loss curve of a run beside chance, where the method has such a value.
-fn loss(trained: &Trained, path: &Path) -> Result<Option<StuckLoss>> {
-    let Some(config) = &trained.config else { return Ok(None) };
-    let rows = |name: &str| trained.state.get(name).and_then(|t| t.shape.first().copied());
-    let chance = loss_at_chance(&config.method, config.batch, rows("prototypes.weight"), rows("queue"));
-    let metrics = read_metrics(&RunFolder::new(path))?;
-    let steps = metrics.iter().filter(|row| row["kind"] == "step");
-    let losses: Vec<f64> = steps.map(|row| row["loss"].as_f64().unwrap_or(f64::NAN)).collect();
-    match chance {
-        Some(chance) if !losses.is_empty() => Ok(Some(stuck_loss(&losses, chance, STUCK)?)),
-        _ => Ok(None),
-    }
 }
 
 fn say_relation(own: &Relation, fresh: &Relation) -> Result<()> {
@@ -242,13 +205,8 @@ fn say_invariance(found: &Invariance) -> Result<()> {
     Ok(())
 }
 
-fn say_collapse(
-    of: &str,
-    c: &Collapse,
-    prototypes: Option<DeadPrototypes>,
-    loss: Option<StuckLoss>,
-    verdicts: &[Verdict],
-) -> Result<()> {
+fn say_collapse(of: &str, signs: &Signs, verdicts: &[Verdict]) -> Result<()> {
+    let Signs { collapse: c, prototypes, loss } = signs;
     say!("");
     say!("collapse ({of})");
     say!(

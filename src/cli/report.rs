@@ -46,15 +46,18 @@ pub fn say_summary(summary: &Value, folder: &RunFolder) -> Result<()> {
     }
     let collapse = &summary["collapse"];
     let number = |key: &str| collapse[key].as_f64().unwrap_or(f64::NAN);
-    let state = collapse["verdict"].as_str().unwrap_or_default();
     say!(
-        "collapse: {state}; std of the embeddings {:.4} (1/√d = {:.4}), effective rank {:.1}",
+        "collapse: std of the embeddings {:.4} (1/√d = {:.4}), effective rank {:.1}",
         number("std"),
         number("std_ideal"),
         number("effective_rank"),
     );
-    if let Some(advice) = collapse["advice"].as_str().filter(|a| !a.is_empty()) {
-        say!("  {advice}");
+    for verdict in summary["verdicts"].as_array().into_iter().flatten() {
+        // A healthy one has no advice of its own.
+        match (verdict["state"].as_str().unwrap_or_default(), verdict["advice"].as_str()) {
+            (state, Some(advice)) => say!("  {state}: {advice}"),
+            (state, None) => say!("  {state}"),
+        }
     }
     say!("report: {}", folder.report().display());
     Ok(())

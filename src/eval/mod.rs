@@ -33,6 +33,7 @@ mod protocol;
 mod retrieval;
 mod row_space;
 mod seeds;
+mod signs;
 mod softmax;
 mod spectrum;
 mod start;
@@ -43,8 +44,8 @@ pub use agreement::{Agreement, agreement};
 pub use clustering::{Clustering, clustering};
 pub use diagnostics::{
     AGREEMENT_KS, Collapse, Curve, DeadPrototypes, Invariance, NUISANCES, NeighbourAgreement, Nuisance,
-    Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, loss_at_chance,
-    neighbour_agreement, stuck_loss, uniformity,
+    Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, neighbour_agreement,
+    stuck_loss, uniformity,
 };
 pub use draw::balanced_draw;
 pub use embed::{Embedder, raw_pixels};
@@ -59,5 +60,6 @@ pub use neighbours::{Neighbour, neighbours};
 pub use protocol::{LayerScore, Scores, judge, judge_layer, linear_over_seeds};
 pub use retrieval::{Recall, Retrieval, retrieval};
 pub use seeds::Spread;
+pub use signs::Signs;
 pub use spectrum::{effective_rank, singular_values};
-pub use verdict::{Verdict, final_verdict, verdict, verdicts};
+pub use verdict::{Verdict, final_verdict, verdict};

@@ -1,6 +1,6 @@
 //! The collapse numbers in words.
 
-use super::diagnostics::{Collapse, DeadPrototypes, StuckLoss};
+use super::diagnostics::Collapse;
 use serde::{Deserialize, Serialize};
 
 /// What the numbers say, with a sentence for whoever watches the run.
@@ -31,60 +31,11 @@ impl Verdict {
     }
 }
 
-/// Everything a run shows of collapse: the numbers on its features, and where its method has them the prototypes and the
-/// loss of chance. One verdict a sign, the worst first; the first is that of the run.
-pub fn verdicts(c: &Collapse, prototypes: Option<&DeadPrototypes>, loss: Option<&StuckLoss>) -> Vec<Verdict> {
-    let signs = [Some(verdict(c)), prototypes.map(verdict_on_prototypes), loss.map(verdict_on_loss)];
-    let mut all: Vec<Verdict> = signs.into_iter().flatten().collect();
-    all.sort_by_key(|v| match v {
-        Verdict::Collapsed(_) => 0,
-        Verdict::Warning(_) => 1,
-        Verdict::Healthy => 2,
-    });
-    if let Some(first) = all.iter().position(|v| *v == Verdict::Healthy) {
-        // One clean bill of health says all.
-        all.truncate(first.max(1));
-    }
-    all
-}
-
-/// Warns from a tenth of the prototypes without an image, if there were images for all.
-fn verdict_on_prototypes(p: &DeadPrototypes) -> Verdict {
-    let DeadPrototypes { prototypes, dead, images } = *p;
-    if prototypes > 1 && dead + 1 >= prototypes {
-        return Verdict::Collapsed(format!(
-            "All {images} images are assigned to the same of {prototypes} prototypes. The balance is lost: use more \
-             Sinkhorn iterations or a smaller epsilon (swav), a stronger centring and a higher teacher temperature \
-             (dino), and freeze the prototypes in the first epoch."
-        ));
-    }
-    // Even a perfect balance cannot give more prototypes an image than there are images.
-    let least = prototypes.saturating_sub(images);
-    if (dead - least.min(dead)) as f64 > 0.1 * prototypes as f64 {
-        return Verdict::Warning(format!(
-            "{dead} of {prototypes} prototypes have none of {images} images: a part of the clusters is dead. Fewer \
-             prototypes, a larger batch or a queue for the assignment, or a smaller epsilon usually help."
-        ));
-    }
-    Verdict::Healthy
-}
-
-fn verdict_on_loss(l: &StuckLoss) -> Verdict {
-    if !l.stuck {
-        return Verdict::Healthy;
-    }
-    Verdict::Warning(format!(
-        "The loss is stuck at {:.3}, and guessing gives {:.3}: the network cannot tell one answer from another. Raise the \
-         learning rate or train longer; check the temperature, and that the two views of an image share something.",
-        l.loss, l.chance
-    ))
-}
-
 /// [`verdict`] on a run that is over. By then two views of an image must be nearer to each other than two images are: where
 /// the features lie close together and are not, what is left of their spread is noise. A fresh network looks the same, so
 /// this says nothing of a run under way.
 pub fn final_verdict(c: &Collapse) -> Verdict {
-    let judged = verdict(c);
+    let judged = by_spread_and_rank(c, "Look at the loss, the learning rate and the temperature.");
     let share = c.std / c.std_ideal;
     // On the unit sphere the mean squared distance of two images is twice the variance, 2 (share)².
     let nearer = c.alignment / (2.0 * share * share);
@@ -106,6 +57,13 @@ pub fn final_verdict(c: &Collapse) -> Verdict {
 /// The share is about √(1 − c), where c is the mean cosine between different images: the limits 0.05 and 0.15 are
 /// cosines of 0.9975 and 0.978. Features just after a ReLU are all positive, so they lie closer than a projection's.
 pub fn verdict(c: &Collapse) -> Verdict {
+    let close = "Early in training this is normal; if it keeps falling, the run is collapsing: stop and look at the loss, \
+                 the learning rate and the temperature.";
+    by_spread_and_rank(c, close)
+}
+
+/// `close` is the advice on features that are close together.
+fn by_spread_and_rank(c: &Collapse, close: &str) -> Verdict {
     let finite =
         [c.std, c.std_ideal, c.effective_rank, c.alignment, c.uniformity].iter().all(|x| x.is_finite());
     if !finite || c.std_ideal <= 0.0 {
@@ -136,8 +94,7 @@ pub fn verdict(c: &Collapse) -> Verdict {
     if share < 0.15 {
         return Verdict::Warning(format!(
             "The features of different images are close together: the spread is {:.0} % of that of an even sphere. \
-             Early in training this is normal; if it keeps falling, the run is collapsing: stop and look at the loss, \
-             the learning rate and the temperature.",
+             {close}",
             100.0 * share
         ));
     }
@@ -194,35 +151,16 @@ mod tests {
             assert_eq!(final_verdict(&c), Verdict::Healthy);
         }
         assert_eq!(final_verdict(&with(0.01, 0.5)), verdict(&with(0.01, 0.5)));
+        // No run that is over is early in training.
+        let close = final_verdict(&with(0.12, 0.5));
+        assert!(close.state() == "warning" && !close.advice().contains("Early"), "{close:?}");
+        assert!(verdict(&with(0.12, 0.5)).advice().contains("Early in training"));
     }
 
     #[test]
     fn few_dimensions_are_not_a_collapse() {
         let c = Collapse { std: 1.0, std_ideal: 1.0, effective_rank: 1.0, alignment: 0.1, uniformity: -1.0 };
         assert_eq!(verdict(&c), Verdict::Healthy);
-    }
-
-    #[test]
-    fn the_worst_sign_comes_first() {
-        let healthy = collapse(0.8, 60.0);
-        let dead = |dead, images| DeadPrototypes { prototypes: 100, dead, images };
-        let loss = |stuck| StuckLoss { loss: 5.54, chance: 5.541, stuck };
-        let none = verdicts(&healthy, Some(&dead(5, 1000)), Some(&loss(false)));
-        assert_eq!(none, [Verdict::Healthy]);
-        let states = |c: &Collapse, p: &DeadPrototypes, l: &StuckLoss| -> Vec<&'static str> {
-            verdicts(c, Some(p), Some(l)).iter().map(Verdict::state).collect()
-        };
-        assert_eq!(states(&healthy, &dead(99, 1000), &loss(true)), ["collapsed", "warning"]);
-        assert_eq!(states(&healthy, &dead(30, 1000), &loss(false)), ["warning"]);
-        assert_eq!(states(&collapse(0.01, 60.0), &dead(0, 1000), &loss(true)), ["collapsed", "warning"]);
-        // 60 images cannot reach 100 prototypes: 40 dead ones are no fault, 55 are.
-        assert_eq!(states(&healthy, &dead(40, 60), &loss(false)), ["healthy"]);
-        assert_eq!(states(&healthy, &dead(55, 60), &loss(false)), ["warning"]);
-        for (verdict, words) in
-            verdicts(&healthy, Some(&dead(99, 9)), Some(&loss(true))).iter().zip(["same of 100", "5.541"])
-        {
-            assert!(verdict.advice().contains(words), "{verdict:?}");
-        }
     }
 
     #[test]

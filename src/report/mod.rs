@@ -20,7 +20,7 @@ mod pictures;
 mod plot;
 
 pub use collect::{collect, read_metrics};
-pub use compare::{EXTRAS, Run, compare, compare_json, compare_markdown, layers_svg};
+pub use compare::{EXTRAS, Run, compare, compare_json, compare_markdown, incomparable, layers_svg};
 pub use graph::step_svg;
 pub use invariance::invariance_svg;
 pub use lines::{Lines, Point, Series, lines};

@@ -223,6 +223,14 @@ fn a_collapsed_run_is_called_so() {
     assert!(check(&data).contains("trivial solution, one point for all inputs"));
     data.summary["collapse"] = json!({"verdict": {"state": "collapsed", "advice": "stop it"}});
     assert!(check(&data).contains("stop it"));
+    // Features that are fine do not hide what else the run shows.
+    data.summary["collapse"]["verdict"] = json!("healthy");
+    data.summary["verdicts"] = json!([{"state": "warning", "advice": "few prototypes"}, {"state": "warning", "advice": "stuck loss"}]);
+    data.summary["prototypes"] = json!({"prototypes": 512, "dead": 498, "images": 2000});
+    let page = check(&data);
+    for words in ["Warning: watch this run", "few prototypes", "stuck loss", "498 of 512"] {
+        assert!(page.contains(words), "{words}");
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub const METHOD: Method = Method {
     summary: "clustering: before each epoch k-means gives every image a label, which its views then predict",
     paper: "Caron et al., DeepCluster, ECCV 2018; version 2: Caron et al., SwAV, NeurIPS 2020, appendix C",
     avoids_collapse: "k-means anew each epoch, with empty clusters refilled: centroids of one point could not tell images apart",
+    if_stuck: "The clusters carry nothing that a view shows: use fewer of them, or train longer.",
+    if_dead: "Use fewer clusters, or train longer: the embeddings have moved together since k-means made them.",
     labels: Labels::Assigned,
     settings: fill::<Settings>,
     record: |r| {
@@ -74,6 +76,11 @@ pub const METHOD: Method = Method {
         Ok(Recorded { loss, embeddings: unit.to_vec() })
     },
     epoch: Some(cluster),
+    chance: |s, _, _| {
+        let Settings { prototypes, .. } = super::settings::read(s)?;
+        let nats: f64 = prototypes.iter().filter_map(|&k| super::among(k)).sum();
+        Ok((nats > 0.0).then(|| nats / prototypes.len() as f64))
+    },
     ..BASE
 };
 

@@ -58,6 +58,8 @@ pub const METHOD: Method = Method {
     summary: "distillation: a student's soft classes follow those of its moving average, centred and sharpened",
     paper: "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021, algorithm 1",
     avoids_collapse: "the teacher's centre keeps one class from winning, its low temperature keeps all from being equal",
+    if_stuck: "All classes are equal: lower teacher_temperature, or raise center_momentum.",
+    if_dead: "A few classes win: raise teacher_temperature, lower center_momentum, or use fewer prototypes.",
     settings: fill::<Settings>,
     inputs: |spec| {
         let s: Settings = spec.settings()?;
@@ -127,5 +129,6 @@ pub const METHOD: Method = Method {
         embeddings.truncate(GLOBAL);
         Ok(Recorded { loss, embeddings })
     },
+    chance: |s, _, _| Ok(super::among(super::settings::read::<Settings>(s)?.prototypes)),
     ..BASE
 };

@@ -85,5 +85,6 @@ pub const METHOD: Method = Method {
         let embeddings = if symmetric { q } else { vec![q[0], keys[0]] };
         Ok(Recorded { loss, embeddings })
     },
+    chance: |s, _, _| Ok(super::among(1 + super::settings::read::<Settings>(s)?.queue)),
     ..BASE
 };

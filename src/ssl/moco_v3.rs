@@ -56,5 +56,10 @@ pub const METHOD: Method = Method {
         r.follow(Ramp::cosine(momentum, momentum_end))?;
         Ok(Recorded { loss, embeddings: z })
     },
+    // Two terms, each scaled by 2T.
+    chance: |s, batch, _| {
+        let t = f64::from(super::settings::read::<Settings>(s)?.temperature);
+        Ok(super::among(batch).map(|nats| 4.0 * t * nats))
+    },
     ..BASE
 };

@@ -6,6 +6,8 @@
 mod bank;
 mod barlow_twins;
 mod byol;
+#[cfg(test)]
+mod chance_tests;
 mod cosine;
 mod deepcluster_v2;
 mod dino;
@@ -19,6 +21,7 @@ mod nnclr;
 mod pages;
 mod pirl;
 pub mod pretext;
+mod prototypes;
 mod ramp;
 mod record;
 mod settings;
@@ -29,6 +32,7 @@ mod vicreg;
 mod w_mse;
 
 pub use inputs::{Draw, Drawn, InputSpec, Inputs};
+pub use prototypes::{Prototypes, prototypes};
 pub use ramp::Ramp;
 pub use record::{Feeds, Images, Known, Step, StepSpec};
 
@@ -72,6 +76,10 @@ pub struct Method {
     pub paper: &'static str,
     /// How it avoids the trivial solution, one output for every input.
     pub avoids_collapse: &'static str,
+    /// What to change where the loss stays at [`chance`](Method::chance).
+    pub if_stuck: &'static str,
+    /// What to change where few of its prototypes have an image; nothing for methods without prototypes.
+    pub if_dead: &'static str,
     /// Whether the loss looks at the output of the projection head.
     pub projects: bool,
     pub labels: Labels,
@@ -84,6 +92,8 @@ pub struct Method {
     phase: fn(&Table, usize) -> Result<usize>,
     /// What happens on the host before an epoch.
     epoch: Option<EpochHook>,
+    /// The loss of an encoder that tells nothing apart.
+    chance: fn(&Table, usize, Known) -> Result<Option<f64>>,
 }
 
 /// What a method's struct leaves out.
@@ -93,6 +103,9 @@ const BASE: Method = Method {
     summary: "",
     paper: "",
     avoids_collapse: "",
+    if_stuck: "Raise the learning rate or train longer; check the temperature, and that the views of an image share \
+               something.",
+    if_dead: "",
     projects: true,
     labels: Labels::None,
     settings: settings::fill::<NoSettings>,
@@ -100,7 +113,13 @@ const BASE: Method = Method {
     record: |_| Err(Error::Graph("a method must record a loss".into())),
     phase: |_, _| Ok(0),
     epoch: None,
+    chance: |_, _, _| Ok(None),
 };
+
+/// The cross entropy of an even guess among so many answers: ln of their number. None where there is nothing to choose.
+fn among(answers: usize) -> Option<f64> {
+    (answers > 1).then(|| (answers as f64).ln())
+}
 
 /// For methods that have none.
 #[derive(Serialize, serde::Deserialize)]
@@ -171,6 +190,12 @@ impl Method {
     /// Which of its graphs an epoch has.
     pub fn phase(&self, loss: &Table, epoch: usize) -> Result<usize> {
         (self.phase)(loss, epoch)
+    }
+
+    /// The loss of an encoder that tells nothing apart, all its answers equal: by the complete settings, the images a
+    /// batch, and the data. None for losses in which that is no fixed number.
+    pub fn chance(&self, loss: &Table, batch: usize, data: Known) -> Result<Option<f64>> {
+        (self.chance)(loss, batch, data)
     }
 
     /// What it does on the host before an epoch.

@@ -59,5 +59,6 @@ pub const METHOD: Method = Method {
         r.after(move |graph| enqueue(graph, support, newest, schedule));
         Ok(Recorded { loss, embeddings: z.to_vec() })
     },
+    chance: |_, batch, _| Ok(super::among(batch)),
     ..BASE
 };

@@ -124,6 +124,10 @@ pub const METHOD: Method = Method {
         Ok(Recorded { loss, embeddings: vec![plain, transformed] })
     },
     epoch: Some(|program, before| fill_bank(program, &before)),
+    chance: |s, batch, data| {
+        let s: Settings = super::settings::read(s)?;
+        Ok(super::among(1 + s.negatives.min(data.images.saturating_sub(batch))))
+    },
     ..BASE
 };
 

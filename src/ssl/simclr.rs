@@ -34,5 +34,6 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(NtXent { temperature }, &[z])?;
         Ok(Recorded { loss, embeddings: vec![z] })
     },
+    chance: |_, batch, _| Ok(super::among((2 * batch).saturating_sub(1))),
     ..BASE
 };

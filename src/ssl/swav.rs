@@ -72,6 +72,9 @@ pub const METHOD: Method = Method {
     summary: "clustering: a view's prototypes, shared out equally over the batch, are predicted from the other view",
     paper: "Caron et al., Unsupervised Learning by Contrasting Cluster Assignments, NeurIPS 2020, equations 1 to 3",
     avoids_collapse: "equipartition: optimal transport gives every prototype the same share of the images",
+    if_stuck: "Freeze the prototypes for an epoch or two, lower epsilon, lengthen the warm-up, or use fewer prototypes.",
+    if_dead: "Use fewer prototypes, a larger batch or a queue, more Sinkhorn iterations or a smaller epsilon, and freeze \
+              the prototypes in the first epoch.",
     settings: fill::<Settings>,
     inputs: |spec| {
         let s: Settings = spec.settings()?;
@@ -128,6 +131,7 @@ pub const METHOD: Method = Method {
         unit.truncate(GLOBAL);
         Ok(Recorded { loss, embeddings: unit })
     },
+    chance: |s, _, _| Ok(super::among(super::settings::read::<Settings>(s)?.prototypes)),
     ..BASE
 };
 

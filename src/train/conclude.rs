@@ -1,21 +1,19 @@
 //! After the last step: export the encoder, judge it beside its baselines, write the summary and the report.
 
+use super::signs::{COLLAPSE_IMAGES, collapse_of, loss_of, prototypes_of, two_views};
 use super::{Checkpoint, RunFolder, Watcher, export_encoder};
-use crate::augment::{draw, stream};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::eval::{
-    Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, final_verdict, judge, raw_pixels,
+    Collapse, Embedder, Features, KnnOptions, Layer, LinearOptions, Scores, Signs, final_verdict, judge,
+    raw_pixels,
 };
 use crate::graph::Kind;
 use crate::graph::plan::{Plan, Target};
 use crate::{Error, Result, files, report, ssl};
 use serde_json::{Value, json};
 use std::time::Instant;
-
-/// Held-out images whose two views tell about collapse.
-const COLLAPSE_IMAGES: usize = 1024;
 
 /// Judges a trained run and writes what remains of its folder. Returns the summary.
 pub fn conclude(
@@ -50,26 +48,20 @@ pub fn conclude(
     let method = ssl::find(&config.method)?;
     let mut with_head = embedder(method.projects.then_some(&config.projector))?;
     with_head.load(&checkpoint.tensors)?;
-    let count = data.test.len().min(COLLAPSE_IMAGES);
-    let mut views = Vec::new();
-    for view in 0..2 {
-        // Epochs are counted from 0: no epoch of a run ever draws these views.
-        let draw = |image: &crate::data::Image, i: usize| {
-            let mut rng = stream(config.seed, EVALUATION_EPOCH, i as u64, view, 2);
-            draw(&config.augment, view, &mut rng, image.height, image.width)
-        };
-        views.push(with_head.embed_views(&data.test, count, &draw)?);
-    }
-    let collapse = |output: usize| -> Result<Value> {
-        let (a, b): (&Features, &Features) = (&views[0][output], &views[1][output]);
-        let c = Collapse::of_views(&a.data, &b.data, a.d)?;
-        let verdict = final_verdict(&c);
-        let mut value = to_json(&c)?;
+    let views = two_views(&mut with_head, &config.augment, config.seed, &data.test, COLLAPSE_IMAGES)?;
+    let collapse = |output: usize| collapse_of([&views[0][output], &views[1][output]]);
+    let signs = Signs {
+        collapse: collapse(usize::from(method.projects))?,
+        prototypes: prototypes_of(&checkpoint.tensors, &mut with_head, &data.test)?,
+        loss: loss_of(config, &checkpoint.tensors, folder)?,
+    };
+    let described = |c: &Collapse| -> Result<Value> {
+        let verdict = final_verdict(c);
+        let mut value = to_json(c)?;
         value["verdict"] = verdict.state().into();
         value["advice"] = verdict.advice().into();
         Ok(value)
     };
-    let (embeddings, backbone) = (collapse(usize::from(method.projects))?, collapse(0)?);
 
     let scores = |[train, test]: &[Features; 2]| -> Result<Value> {
         if data.labelled { to_json(&score(config, train, test)?) } else { Ok(json!({})) }
@@ -120,8 +112,12 @@ pub fn conclude(
         raw_pixels(&data.test, &config.augment, size, channels)?,
     ];
     summary["raw_pixels"] = scores(&pixels)?;
-    summary["collapse"] = embeddings;
-    summary["collapse_of_features"] = backbone;
+    // The first verdict is the run's, on all signs; those in `collapse` are on the spread of the features alone.
+    summary["verdicts"] = to_json(&signs.verdicts(Some(method), true))?;
+    summary["prototypes"] = to_json(&signs.prototypes)?;
+    summary["loss_beside_chance"] = to_json(&signs.loss)?;
+    summary["collapse"] = described(&signs.collapse)?;
+    summary["collapse_of_features"] = described(&collapse(0)?)?;
     summary["evaluation_seconds"] = began.elapsed().as_secs_f64().into();
     summary["version"] = env!("CARGO_PKG_VERSION").into();
     let text =
@@ -133,9 +129,6 @@ pub fn conclude(
     files::write_atomically(&folder.report(), report::render(&page).as_bytes())?;
     Ok(summary)
 }
-
-/// The number of no training epoch.
-const EVALUATION_EPOCH: u32 = (1 << 24) - 1;
 
 fn score(config: &Config, train: &Features, test: &Features) -> Result<Scores> {
     let knn = KnnOptions { k: config.eval.knn_k, temperature: f64::from(config.eval.knn_temperature) };

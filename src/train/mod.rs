@@ -7,6 +7,7 @@ mod labels;
 mod metrics;
 mod pretrain;
 mod run_folder;
+mod signs;
 mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Position, export_encoder, load_encoder};
@@ -15,3 +16,4 @@ pub use feed::{Feed, Fill, inputs, view_maker};
 pub use metrics::{EpochRecord, Metrics, StepRecord};
 pub use pretrain::{End, Watcher, pretrain, record_step};
 pub use run_folder::RunFolder;
+pub use signs::{collapse_of, loss_of, prototypes_of, two_views};

@@ -13,4 +13,4 @@ pub use collapse::{Collapse, alignment, feature_std, uniformity};
 pub use invariance::{Curve, Invariance, Sweep, invariance};
 pub use nuisance::{NUISANCES, Nuisance};
 pub use relation::{AGREEMENT_KS, NeighbourAgreement, Relation, neighbour_agreement};
-pub use signs::{DeadPrototypes, StuckLoss, dead_prototypes, loss_at_chance, stuck_loss};
+pub use signs::{DeadPrototypes, StuckLoss, dead_prototypes, stuck_loss};

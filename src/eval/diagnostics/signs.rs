@@ -39,7 +39,7 @@ pub fn dead_prototypes(scores: &[f32], prototypes: usize) -> Result<DeadPrototyp
 pub struct StuckLoss {
     /// Mean of the last quarter of the curve.
     pub loss: f64,
-    /// ln of the number of answers.
+    /// What an even guess among the answers costs.
     pub chance: f64,
     /// Whether the last quarter of the curve is within the tolerance of it, or is not finite.
     pub stuck: bool,
@@ -58,23 +58,6 @@ pub fn stuck_loss(losses: &[f64], chance: f64, tolerance: f64) -> Result<StuckLo
     let loss = last.iter().sum::<f64>() / last.len() as f64;
     let left = (loss - chance).abs() > tolerance * chance;
     Ok(StuckLoss { loss, chance, stuck: !left })
-}
-
-/// The loss of a method that tells nothing apart: ln K over K prototypes, ln(2N − 1) over the other views of a batch of
-/// N images (SimCLR), ln(1 + queue) over a positive and a queue of negatives (MoCo). None for losses without such a
-/// value.
-pub fn loss_at_chance(
-    method: &str,
-    batch: usize,
-    prototypes: Option<usize>,
-    queue: Option<usize>,
-) -> Option<f64> {
-    let answers = match method {
-        "simclr" => (2 * batch).saturating_sub(1),
-        "moco-v2" => queue? + 1,
-        _ => prototypes?,
-    };
-    (answers > 1).then(|| (answers as f64).ln())
 }
 
 #[cfg(test)]
@@ -101,14 +84,5 @@ mod tests {
         assert!(!stuck(&[chance, chance, chance, 4.0]) && !stuck(&[chance, chance, chance, 7.0]));
         assert!(stuck(&[1.0, 1.0, 1.0, f64::NAN]), "a loss that is no number has not left chance");
         assert!(stuck_loss(&[], chance, 0.02).is_err() && stuck_loss(&[1.0], f64::NAN, 0.02).is_err());
-    }
-
-    #[test]
-    fn chance_by_method() {
-        assert_eq!(loss_at_chance("simclr", 128, None, None), Some(255f64.ln()));
-        assert_eq!(loss_at_chance("swav", 128, Some(300), None), Some(300f64.ln()));
-        assert_eq!(loss_at_chance("moco-v2", 128, None, Some(4096)), Some(4097f64.ln()));
-        assert_eq!(loss_at_chance("byol", 128, None, None), None);
-        assert_eq!(loss_at_chance("swav", 128, Some(1), None), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The curves of the page: loss, spectrum, layers, invariance, few labels.
 
 use super::group::Group;
+use super::pool::pooled;
 use super::read::Run;
 use crate::eval::Curve;
 use crate::report::html::{at, number};
@@ -13,6 +14,10 @@ const SMALL: [f64; 2] = [340.0, 220.0];
 const LARGE: [f64; 2] = [760.0, 340.0];
 /// The class of the raw pixels' line.
 pub(super) const PIXELS: &str = "kp dashed";
+/// What an accuracy can be.
+pub(super) const SHARE: [f64; 2] = [0.0, 1.0];
+/// The least singular value that is drawn, as a share of the largest.
+const FLOOR: f64 = 1e-6;
 /// Points a loss curve is reduced to.
 const BUCKETS: usize = 120;
 
@@ -66,13 +71,21 @@ fn reduced(losses: &[(f64, f64)]) -> Vec<Point> {
         .collect()
 }
 
-/// Singular values over the largest, of the first run of each method that has them.
+/// Singular values over the largest, a line a method.
 pub(super) fn spectrum(groups: &[Group]) -> Option<String> {
     let line = |(i, group): (usize, &Group)| {
-        let values = group.runs.iter().find_map(|run| run.spectrum.as_ref())?;
-        let largest = values.first().copied().filter(|v| *v > 0.0)?;
-        let points = values.iter().enumerate().map(|(k, v)| bare(k as f64 + 1.0, (v / largest).max(1e-6)));
-        Some(Line { class: class(i), name: group.name.clone(), points: points.collect() })
+        let of = |run: &&Run| {
+            let values = run.spectrum.as_ref()?;
+            let largest = values.first().copied().filter(|v| *v > 0.0)?;
+            let point = |(k, v): (usize, &f64)| bare(k as f64 + 1.0, (v / largest).max(FLOOR));
+            Some(values.iter().enumerate().map(point).collect())
+        };
+        let curves: Vec<Vec<Point>> = group.runs.iter().filter_map(of).collect();
+        (!curves.is_empty()).then(|| Line {
+            class: class(i),
+            name: group.name.clone(),
+            points: pooled(&curves, [FLOOR, 1.0]),
+        })
     };
     large(&Plot {
         title: "Singular value, as a share of the largest".into(),
@@ -90,38 +103,42 @@ pub(super) fn point(x: f64, value: &Value, y: &str, interval: &str) -> Option<Po
     Some(Point { x, y, low: end(0), high: end(1) })
 }
 
-pub(super) fn rows(list: Option<&Value>) -> &[Value] {
+fn rows(list: Option<&Value>) -> &[Value] {
     list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Accuracy by layer, of the first run of each method that has it; untrained that of the first of all.
+/// Accuracy by layer, a line a method; the untrained encoder is that of the method with most layers.
 pub(super) fn layers(groups: &[Group]) -> Option<String> {
-    let found: Vec<(usize, &Group, &[Value])> = groups
+    let found: Vec<(usize, &Group, Vec<&[Value]>)> = groups
         .iter()
         .enumerate()
-        .map(|(i, g)| (i, g, rows(g.runs.iter().find_map(|r| r.layers.as_ref()))))
-        .filter(|(.., rows)| !rows.is_empty())
+        .map(|(i, g)| (i, g, g.lists(|r| r.layers.as_ref())))
+        .filter(|(.., runs)| !runs.is_empty())
         .collect();
     // Encoders share their layers; projectors may be of different depth.
-    let deepest = found.iter().map(|f| f.2).max_by_key(|rows| rows.len())?;
+    let (.., all) = found.iter().max_by_key(|(.., runs)| runs[0].len())?;
+    let deepest = all[0];
     let name = |row: &Value| at(row, "name").and_then(Value::as_str).unwrap_or("?").to_string();
     let names: Vec<String> = deepest.iter().map(name).collect();
-    let curve = |rows: &[Value], y: &str, interval: &str| -> Vec<Point> {
+    let curve = |runs: &[&[Value]], y: &str, interval: &str| -> Vec<Point> {
         let place = |row: &Value| names.iter().position(|n| *n == name(row));
-        rows.iter().filter_map(|row| point(place(row)? as f64, row, y, interval)).collect()
+        let of = |rows: &&[Value]| {
+            rows.iter().filter_map(|row| point(place(row)? as f64, row, y, interval)).collect()
+        };
+        pooled(&runs.iter().map(of).collect::<Vec<_>>(), SHARE)
     };
     let mut lines: Vec<Line> = found
         .iter()
-        .map(|(i, group, rows)| Line {
+        .map(|(i, group, runs)| Line {
             class: class(*i),
             name: group.name.clone(),
-            points: curve(rows, "linear_top1", "interval"),
+            points: curve(runs, "linear_top1", "interval"),
         })
         .collect();
     lines.push(Line {
         class: BASELINE.into(),
         name: "untrained".into(),
-        points: curve(deepest, "untrained", "untrained_interval"),
+        points: curve(all, "untrained", "untrained_interval"),
     });
     large(&Plot {
         title: "Linear probe, top-1 on held-out images".into(),
@@ -138,7 +155,8 @@ pub(super) fn few(groups: &[Group]) -> Option<String> {
     let mut counts: Vec<f64> = Vec::new();
     let mut lines = Vec::new();
     for (i, group) in groups.iter().enumerate() {
-        let rows = rows(group.runs.iter().find_map(|r| r.few.as_ref()));
+        let runs = group.lists(|r| r.few.as_ref());
+        let Some(rows) = runs.first() else { continue };
         let curve = |key: &str| -> Vec<Point> {
             let one = |row: &Value| {
                 let x = number(row, "labels_per_class").filter(|n| *n >= 1.0)?.log10();
@@ -147,11 +165,10 @@ pub(super) fn few(groups: &[Group]) -> Option<String> {
                 let end = |key| number(spread, key).unwrap_or(y);
                 Some(Point { x, y, low: end("low"), high: end("high") })
             };
-            rows.iter().filter_map(one).collect()
+            let curves: Vec<Vec<Point>> =
+                runs.iter().map(|rows| rows.iter().filter_map(one).collect()).collect();
+            pooled(&curves, SHARE)
         };
-        if rows.is_empty() {
-            continue;
-        }
         if lines.is_empty() {
             counts =
                 rows.iter().filter_map(|row| number(row, "labels_per_class")).filter(|n| *n >= 1.0).collect();
@@ -175,33 +192,33 @@ pub(super) fn few(groups: &[Group]) -> Option<String> {
 
 /// A panel a nuisance: relative curves of all methods, and the untrained one of the first.
 pub(super) fn invariance(groups: &[Group]) -> Option<String> {
-    let found: Vec<(usize, &Group, &[Value])> = groups
+    let found: Vec<(usize, &Group, Vec<&[Value]>)> = groups
         .iter()
         .enumerate()
-        .filter_map(|(i, g)| {
-            let sweeps = rows(g.runs.iter().find_map(|r| r.diagnostics.as_ref()?.get("invariance")));
-            (!sweeps.is_empty()).then_some((i, g, sweeps))
-        })
+        .map(|(i, g)| (i, g, g.lists(|r| r.diagnostics.as_ref()?.get("invariance"))))
+        .filter(|(.., runs)| !runs.is_empty())
         .collect();
-    let curve = |sweep: &Value, key: &str| -> Vec<Point> {
-        let values: Vec<f64> = rows(sweep.get("values")).iter().filter_map(Value::as_f64).collect();
-        let curve = sweep.get(key).and_then(|c| serde_json::from_value::<Curve>(c.clone()).ok());
-        curve.map_or(Vec::new(), |curve| points(&values, &curve, true))
+    let (.., first_runs) = found.first()?;
+    let curve = |runs: &[&[Value]], nuisance: &str, key: &str| -> Vec<Point> {
+        let of = |sweeps: &&[Value]| {
+            let sweep = sweeps.iter().find(|s| s["nuisance"] == nuisance)?;
+            let values: Vec<f64> = rows(sweep.get("values")).iter().filter_map(Value::as_f64).collect();
+            let curve = serde_json::from_value::<Curve>(sweep.get(key)?.clone()).ok()?;
+            Some(points(&values, &curve, true))
+        };
+        pooled(&runs.iter().filter_map(of).collect::<Vec<_>>(), [f64::NEG_INFINITY, 1.0])
     };
-    let panels: String = found
-        .first()?
-        .2
+    let panels: String = first_runs[0]
         .iter()
         .map(|first| {
             let nuisance = at(first, "nuisance").and_then(Value::as_str).unwrap_or("?");
-            let of = |sweeps: &[Value]| sweeps.iter().find(|s| s["nuisance"] == nuisance).cloned();
             let mut lines = vec![Line {
                 class: BASELINE.into(),
                 name: "untrained".into(),
-                points: curve(first, "untrained"),
+                points: curve(first_runs, nuisance, "untrained"),
             }];
-            for (i, group, sweeps) in &found {
-                let points = of(sweeps).map_or(Vec::new(), |sweep| curve(&sweep, "trained"));
+            for (i, group, runs) in &found {
+                let points = curve(runs, nuisance, "trained");
                 lines.push(Line { class: class(*i), name: group.name.clone(), points });
             }
             small(&Plot {

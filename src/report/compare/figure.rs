@@ -2,33 +2,39 @@
 
 use super::super::html::at;
 use super::super::lines::{Lines, Series, lines};
-use super::curves::{point, rows};
+use super::curves::{SHARE, point};
 use super::group::groups;
+use super::pool::pooled;
 use super::read::Run;
 use serde_json::Value;
 
-/// Accuracy of a linear probe by layer, of the first run of each method that has `layers.json`, beside the untrained
+/// Accuracy of a linear probe by layer, a line a method over its runs that have `layers.json`, beside the untrained
 /// encoder; `None` if none has.
 pub fn layers_svg(runs: &[Run]) -> Option<String> {
     let groups = groups(runs);
-    let found: Vec<(&str, &[Value])> = groups
+    let found: Vec<(&str, Vec<&[Value]>)> = groups
         .iter()
-        .map(|g| (g.name.as_str(), rows(g.runs.iter().find_map(|r| r.layers.as_ref()))))
-        .filter(|(_, rows)| !rows.is_empty())
+        .map(|g| (g.name.as_str(), g.lists(|r| r.layers.as_ref())))
+        .filter(|(_, runs)| !runs.is_empty())
         .collect();
     let name = |row: &Value| at(row, "name").and_then(Value::as_str).unwrap_or("?").to_string();
     let (_, first) = found.first()?;
-    let shared = |n: &String| found.iter().all(|(_, rows)| rows.iter().any(|row| name(row) == *n));
-    let names: Vec<String> = first.iter().map(name).filter(shared).collect();
-    let curve = |rows: &[Value], y: &str, interval: &str| {
+    let shared = |n: &String| {
+        found.iter().flat_map(|(_, runs)| runs).all(|rows| rows.iter().any(|row| name(row) == *n))
+    };
+    let names: Vec<String> = first[0].iter().map(name).filter(shared).collect();
+    let curve = |runs: &[&[Value]], y: &str, interval: &str| {
         let place = |row: &Value| names.iter().position(|n| *n == name(row));
-        rows.iter().filter_map(|row| point(place(row)? as f64, row, y, interval)).collect()
+        let of = |rows: &&[Value]| {
+            rows.iter().filter_map(|row| point(place(row)? as f64, row, y, interval)).collect()
+        };
+        pooled(&runs.iter().map(of).collect::<Vec<_>>(), SHARE)
     };
     let mut series: Vec<Series> = found
         .iter()
-        .map(|(name, rows)| Series {
-            name: name.to_string(),
-            points: curve(rows, "linear_top1", "interval"),
+        .map(|(name, runs)| Series {
+            name: if runs.len() > 1 { format!("{name} ({} runs)", runs.len()) } else { name.to_string() },
+            points: curve(runs, "linear_top1", "interval"),
             dashed: false,
         })
         .collect();
@@ -66,5 +72,10 @@ mod tests {
         assert!(["jigsaw", "pirl", "untrained", "res4", "res5"].iter().all(|word| svg.contains(word)));
         assert!(!svg.contains("projector.0"));
         assert!(layers_svg(&[Run::default()]).is_none());
+        // Another seed of the second is no line of its own.
+        let [first, mut again] = runs.clone();
+        again.summary["seed"] = json!(1);
+        let svg = layers_svg(&[first, runs[1].clone(), again]).unwrap();
+        assert!(svg.contains("pirl (2 runs)") && !svg.contains("jigsaw ("));
     }
 }

@@ -21,7 +21,7 @@ const EXPECTED: [(&str, &str); 5] = [
     ("seconds", "time"),
 ];
 
-/// In the order given. A run with the configuration and the seed of an earlier one is a row of its own.
+/// The best linear accuracy first, without one last, equals by name. A run with the configuration and the seed of an earlier one is a row of its own.
 pub(super) fn groups(runs: &[Run]) -> Vec<Group<'_>> {
     let seed = |run: &Run| at(&run.summary, "seed").cloned();
     let mut groups: Vec<Vec<&Run>> = Vec::new();
@@ -48,7 +48,11 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group<'_>> {
         if alone(name) { name.clone() } else { format!("{name} ({folder})") }
     };
     let named: Vec<String> = names.iter().zip(groups.clone()).map(name).collect();
-    named.into_iter().zip(groups).map(|(name, runs)| Group { name, runs }).collect()
+    let mut groups: Vec<Group> =
+        named.into_iter().zip(groups).map(|(name, runs)| Group { name, runs }).collect();
+    let linear = |g: &Group| g.share("", "linear_top1").map_or(-1.0, |figure| figure.value);
+    groups.sort_by(|a, b| linear(b).total_cmp(&linear(a)).then_with(|| a.name.cmp(&b.name)));
+    groups
 }
 
 /// A figure of a group with its 95 % interval, where that is known.
@@ -119,6 +123,18 @@ impl Group<'_> {
         self.runs.iter().filter_map(lacking).collect()
     }
 
+    /// The data set, as it was given.
+    pub fn data(&self) -> String {
+        let name = at(&self.runs[0].summary, "dataset").and_then(Value::as_str);
+        name.map_or(crate::report::html::DASH.into(), String::from)
+    }
+
+    /// The lists that its runs have, empty ones left out.
+    pub fn lists(&self, of: impl Fn(&Run) -> Option<&Value>) -> Vec<&[Value]> {
+        let lists = self.runs.iter().filter_map(|run| of(run)?.as_array());
+        lists.map(Vec::as_slice).filter(|list| !list.is_empty()).collect()
+    }
+
     pub fn seeds(&self) -> String {
         let seed = |run: &&Run| number(&run.summary, "seed").map_or("?".into(), |s| s.to_string());
         self.runs.iter().map(seed).collect::<Vec<_>>().join(", ")
@@ -131,12 +147,13 @@ impl Group<'_> {
         let mut out = json!({
             "name": self.name,
             "method": at(&self.runs[0].summary, "method"),
+            "dataset": at(&self.runs[0].summary, "dataset"),
             "runs": self.runs.iter().map(|r| &r.folder).collect::<Vec<_>>(),
             "seeds": self.runs.iter().map(|r| at(&r.summary, "seed")).collect::<Vec<_>>(),
             "collapse": {"verdict": verdict, "advice": advice},
             "images_per_second": self.mean("images_per_second"),
             "seconds": self.mean("seconds"),
-            "planned_memory_bytes": self.mean("peak_memory_bytes"),
+            "planned_memory_bytes": self.mean("planned_memory_bytes"),
             "incomplete": self.gaps(),
         });
         for (key, path) in [("trained", ""), ("untrained", "untrained."), ("raw_pixels", "raw_pixels.")] {

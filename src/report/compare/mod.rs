@@ -1,19 +1,23 @@
 //! Several runs side by side: one page as self-contained as a run's report, a markdown table, and JSON.
 
+mod conditions;
 mod curves;
 mod figure;
 mod group;
+mod pool;
 mod read;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use conditions::incomparable;
 pub use figure::layers_svg;
 pub use read::{EXTRAS, Run};
 
-use super::html::{DASH, escape, missing};
+use super::html::{escape, missing};
 use super::plot::{BASELINE, class};
 use super::{Section, page};
+use conditions::{conditions, data_differ};
 use group::{Group, groups};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -32,14 +36,21 @@ pub fn compare(runs: &[Run]) -> String {
             escape(how)
         )
     };
-    let section =
-        |id, name, heading, lead: &str, beside: &[(&str, &str)], drawn: Option<String>, note: String| {
-            let drawn = match drawn {
-                Some(drawn) => legend(&groups, beside) + &drawn,
-                None => missing("Nothing to draw yet."),
-            };
-            Section { id, name, heading, content: format!("<p class=\"lead\">{lead}</p>{drawn}{note}") }
+    let section = |id,
+                   name,
+                   heading,
+                   lead: &str,
+                   beside: &[(&str, &str)],
+                   has: fn(&Run) -> bool,
+                   drawn: Option<String>,
+                   how: &str| {
+        let drawn = match drawn {
+            Some(drawn) => legend(&groups, has, beside) + &drawn,
+            None => missing("Nothing to draw yet."),
         };
+        let note = lacking(has, how);
+        Section { id, name, heading, content: format!("<p class=\"lead\">{lead}</p>{drawn}{note}") }
+    };
     let untrained = [(BASELINE, "untrained encoder")];
     let [layers, diagnostics, few] = EXTRAS.map(|(_, command)| command);
     let sections = [
@@ -47,7 +58,7 @@ pub fn compare(runs: &[Run]) -> String {
             id: "result",
             name: "Result",
             heading: "How good are the features?",
-            content: result(&groups),
+            content: result(&groups, data_differ(runs)),
         },
         Section { id: "collapse", name: "Collapse", heading: "Collapse monitor", content: collapse(&groups) },
         section(
@@ -57,8 +68,9 @@ pub fn compare(runs: &[Run]) -> String {
             "Singular values of the l2-normalised features of held-out images, largest first. A curve that falls \
              off a cliff fills few directions (dimensional collapse); a slow fall fills many.",
             &[],
+            |r| r.spectrum.is_some(),
             curves::spectrum(&groups),
-            lacking(|r| r.spectrum.is_some(), &format!("rusa compare … --data PATH, or {diagnostics}")),
+            &format!("rusa compare … --data PATH, or {diagnostics}"),
         ),
         section(
             "invariance",
@@ -68,8 +80,9 @@ pub fn compare(runs: &[Run]) -> String {
              show, 0 if the changed image is no nearer to itself than to any other. Relative, since an encoder that \
              gives every image the same feature is “invariant” to everything.",
             &untrained,
+            |r| r.diagnostics.is_some(),
             curves::invariance(&groups),
-            lacking(|r| r.diagnostics.is_some(), diagnostics),
+            diagnostics,
         ),
         section(
             "layers",
@@ -78,8 +91,9 @@ pub fn compare(runs: &[Run]) -> String {
             "A linear probe on every layer. Pretext tasks often drop in the last layers, which serve the task; \
              methods that learn invariance rise to the end. Bands are 95\u{202f}% intervals.",
             &untrained,
+            |r| r.layers.is_some(),
             curves::layers(&groups),
-            lacking(|r| r.layers.is_some(), layers),
+            layers,
         ),
         section(
             "few",
@@ -87,8 +101,9 @@ pub fn compare(runs: &[Run]) -> String {
             "With few labels",
             "A linear probe trained on a few labels a class, over several draws; bands are 95\u{202f}% intervals.",
             &[untrained[0], (curves::PIXELS, "raw pixels")],
+            |r| r.few.is_some(),
             curves::few(&groups),
-            lacking(|r| r.few.is_some(), few),
+            few,
         ),
         section(
             "training",
@@ -97,8 +112,9 @@ pub fn compare(runs: &[Run]) -> String {
             "A panel a method, for losses of different methods are different things: only their course compares. A \
              line a seed; the pale band runs from the lowest to the highest value.",
             &[],
+            |r| !r.losses.is_empty(),
             curves::losses(&groups),
-            lacking(|r| !r.losses.is_empty(), "rusa pretrain writes metrics.jsonl"),
+            "rusa pretrain writes metrics.jsonl",
         ),
     ];
     let header = format!(
@@ -113,12 +129,13 @@ pub fn compare(runs: &[Run]) -> String {
 
 /// One line a method, with intervals.
 pub fn compare_markdown(runs: &[Run]) -> String {
-    table::markdown(&groups(runs))
+    table::markdown(&groups(runs), data_differ(runs))
 }
 
 /// The table's figures, for programs.
 pub fn compare_json(runs: &[Run]) -> Value {
-    json!({"methods": groups(runs).iter().map(Group::to_json).collect::<Vec<_>>()})
+    let methods: Vec<Value> = groups(runs).iter().map(Group::to_json).collect();
+    json!({"methods": methods, "incomparable": incomparable(runs)})
 }
 
 fn title(groups: &[Group]) -> String {
@@ -128,42 +145,7 @@ fn title(groups: &[Group]) -> String {
     }
 }
 
-/// What the runs have in common, and a warning about what they have not: only equal budgets compare.
-fn conditions(runs: &[Run]) -> String {
-    let mut chips = String::new();
-    let mut differ = Vec::new();
-    for (key, name) in [
-        ("dataset", "data"),
-        ("encoder", "encoder"),
-        ("encoder_width", "width"),
-        ("epochs", "epochs"),
-        ("batch", "batch"),
-        ("train_images", "images"),
-        ("device", "device"),
-        ("precision", "precision"),
-    ] {
-        let mut values: Vec<String> = runs.iter().map(|run| super::html::text(&run.summary, key)).collect();
-        values.dedup();
-        if let [value] = &values[..] {
-            if value != DASH {
-                let _ = write!(chips, "<div><dt>{name}</dt><dd>{value}</dd></div>");
-            }
-        } else {
-            differ.push(name);
-        }
-    }
-    let warning = if differ.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "<p class=\"note\">The runs differ in {}: part of a difference in accuracy or speed may come from that.</p>",
-            differ.join(", ")
-        )
-    };
-    format!("<dl class=\"chips\">{chips}</dl>{warning}")
-}
-
-fn result(groups: &[Group]) -> String {
+fn result(groups: &[Group], data: bool) -> String {
     let gaps: String =
         groups.iter().flat_map(Group::gaps).map(|gap| format!("<li>{}</li>", escape(&gap))).collect();
     let gaps = if gaps.is_empty() { gaps } else { format!("<ul class=\"note\">{gaps}</ul>") };
@@ -172,9 +154,9 @@ fn result(groups: &[Group]) -> String {
          its features and tested on images kept aside. In the bars a solid stroke marks the same encoder untrained, a \
          dotted one the raw pixels.</p><div class=\"card scroll\">{}</div>{}{gaps}\
          <p class=\"note\">One run: Wilson’s interval, how far another draw of test images could move the figure. Several \
-         seeds: their mean, and Student’s interval over seeds.</p>",
+         seeds: their mean, and Student’s interval over seeds; so too for the bands of the curves below.</p>",
         table::bars(groups),
-        table::html(groups)
+        table::html(groups, data)
     )
 }
 
@@ -202,9 +184,16 @@ fn swatch(class: &str) -> String {
     )
 }
 
-fn legend(groups: &[Group], more: &[(&str, &str)]) -> String {
+/// The methods with something to show, and how many runs are behind each where that is more than one.
+fn legend(groups: &[Group], has: fn(&Run) -> bool, more: &[(&str, &str)]) -> String {
     let item = |class: &str, name: &str| format!("<li>{}{}</li>", swatch(class), escape(name));
-    let own: String = groups.iter().enumerate().map(|(i, group)| item(&class(i), &group.name)).collect();
+    let own =
+        groups.iter().enumerate().map(|(i, group)| match group.runs.iter().filter(|r| has(r)).count() {
+            0 => String::new(),
+            1 => item(&class(i), &group.name),
+            n => item(&class(i), &format!("{} ({n} runs)", group.name)),
+        });
+    let own: String = own.collect();
     let more: String = more.iter().map(|(class, name)| item(class, name)).collect();
     format!("<ul class=\"legend lines\">{own}{more}</ul>")
 }

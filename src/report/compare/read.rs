@@ -49,6 +49,10 @@ impl Run {
         if !summary.is_object() {
             return Err(Error::data(folder.summary(), "must hold a JSON object"));
         }
+        if !summary["method"].is_string() {
+            let what = "has no `method`: it is no summary of `rusa pretrain`; finish the run with `rusa pretrain --resume`";
+            return Err(Error::data(folder.summary(), what));
+        }
         let extra = |(file, command): (&str, &str)| -> Result<Option<Value>> {
             let (path, key) = (path.join(file), file.trim_end_matches(".json"));
             match json(&path)? {

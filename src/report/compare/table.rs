@@ -12,25 +12,35 @@ fn gain(group: &Group) -> Option<f64> {
     Some(group.share("", "linear_top1")?.value - group.share("untrained.", "linear_top1")?.value)
 }
 
-pub(super) fn html(groups: &[Group]) -> String {
-    let mut out = String::from(
-        "<div class=\"scroll\"><table><caption>Top-1 accuracy on held-out images, with 95\u{202f}% intervals</caption>\
-         <thead><tr>",
-    );
+/// What linear probes are compared with: their place in a summary, and their name.
+const BASELINES: [(&str, &str); 2] = [("untrained.", "untrained"), ("raw_pixels.", "raw pixels")];
+
+fn baseline(group: &Group, path: &str) -> String {
+    percent(group.share(path, "linear_top1").map(|f| f.value))
+}
+
+/// With a column for the data set where `data` says so. Baselines that all methods share stand in the caption.
+pub(super) fn html(groups: &[Group], data: bool) -> String {
+    let shared = |path: &str| {
+        groups.len() > 1 && groups.iter().all(|g| baseline(g, path) == baseline(&groups[0], path))
+    };
+    let (above, columns): (Vec<_>, Vec<_>) = BASELINES.into_iter().partition(|(path, _)| shared(path));
     let with_memory = groups.iter().any(|g| g.mean("planned_memory_bytes").is_some());
-    let names = [
-        "Method",
-        "kNN",
-        "Linear probe",
-        "gain over untrained",
-        "untrained",
-        "raw pixels",
-        "Collapse",
-        "images/s",
-        "time",
-        "memory",
-    ];
-    for name in names.iter().take(if with_memory { 10 } else { 9 }) {
+    let mut out = String::from(
+        "<div class=\"scroll\"><table class=\"methods\"><caption>Top-1 accuracy on held-out images, with \
+         95\u{202f}% intervals",
+    );
+    for (path, name) in above {
+        let _ = write!(out, "; linear probe, {name}: {}", baseline(&groups[0], path));
+    }
+    out.push_str("</caption><thead><tr>");
+    let mut names = vec!["Method"];
+    names.extend(data.then_some("data"));
+    names.extend(["kNN", "Linear probe", "gain over untrained"]);
+    names.extend(columns.iter().map(|(_, name)| name));
+    names.extend(["Collapse", "images/s", "time"]);
+    names.extend(with_memory.then_some("memory"));
+    for name in names {
         let _ = write!(out, "<th scope=\"col\">{name}</th>");
     }
     out.push_str("</tr></thead><tbody>");
@@ -50,15 +60,16 @@ pub(super) fn html(groups: &[Group]) -> String {
         let (verdict, _) = group.verdict();
         let _ = write!(
             out,
-            "<tr><th scope=\"row\">{}{}{seeds}{incomplete}</th>{}{}<td>{}</td>",
+            "<tr><th scope=\"row\">{}{}{seeds}{incomplete}</th>{}{}{}<td>{}</td>",
             super::swatch(&crate::report::plot::class(i)),
             escape(&group.name),
+            if data { format!("<td>{}</td>", escape(&group.data())) } else { String::new() },
             figure(group.share("", "knn_top1")),
             figure(group.share("", "linear_top1")),
             points(gain(group)),
         );
-        for path in ["untrained.", "raw_pixels."] {
-            let _ = write!(out, "<td>{}</td>", percent(group.share(path, "linear_top1").map(|f| f.value)));
+        for (path, _) in &columns {
+            let _ = write!(out, "<td>{}</td>", baseline(group, path));
         }
         let _ = write!(
             out,
@@ -75,10 +86,13 @@ pub(super) fn html(groups: &[Group]) -> String {
 }
 
 /// The same as a markdown table, one line a method.
-pub(super) fn markdown(groups: &[Group]) -> String {
-    let mut out = String::from(
-        "| method | seeds | kNN | linear probe | gain over untrained | untrained | raw pixels | collapse | images/s | seconds | memory |\n\
-         |:--|:--|--:|--:|--:|--:|--:|:--|--:|--:|--:|\n",
+pub(super) fn markdown(groups: &[Group], data: bool) -> String {
+    let cell = |text: &str| text.replace('|', "\\|");
+    let mut out = format!(
+        "| method |{} seeds | kNN | linear probe | gain over untrained | untrained | raw pixels | collapse | images/s | seconds | memory |\n\
+         |:--|{}:--|--:|--:|--:|--:|--:|:--|--:|--:|--:|\n",
+        if data { " data |" } else { "" },
+        if data { ":--|" } else { "" },
     );
     let figure = |f: Option<Figure>| {
         let range = f
@@ -90,14 +104,15 @@ pub(super) fn markdown(groups: &[Group]) -> String {
         let incomplete = if group.gaps().is_empty() { "" } else { " (incomplete)" };
         let _ = writeln!(
             out,
-            "| {}{incomplete} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            group.name.replace('|', "\\|"),
+            "| {}{incomplete} |{} {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            cell(&group.name),
+            if data { format!(" {} |", cell(&group.data())) } else { String::new() },
             group.seeds(),
             figure(group.share("", "knn_top1")),
             figure(group.share("", "linear_top1")),
             points(gain(group)),
-            percent(group.share("untrained.", "linear_top1").map(|f| f.value)),
-            percent(group.share("raw_pixels.", "linear_top1").map(|f| f.value)),
+            baseline(group, "untrained."),
+            baseline(group, "raw_pixels."),
             group.verdict().0,
             group.mean("images_per_second").map_or(DASH.into(), significant),
             group.mean("seconds").map_or(DASH.into(), significant),
@@ -171,7 +186,7 @@ pub(super) fn bars(groups: &[Group]) -> String {
                 px(middle - 4.0)
             );
         }
-        for (path, class) in [("untrained.", "level"), ("raw_pixels.", "level pixels")] {
+        for (path, class) in [(BASELINES[0].0, "level"), (BASELINES[1].0, "level pixels")] {
             if let Some(base) = group.share(path, "linear_top1") {
                 let _ = write!(
                     out,

@@ -68,8 +68,73 @@ fn what_differs_is_no_seed() {
     other.config = "temperature = 0.5".into();
     let runs = [run("simclr", 0, 0.80), other, run("simclr", 0, 0.81)];
     let names: Vec<String> = groups(&runs).into_iter().map(|g| g.name).collect();
-    // The last has the first's configuration and seed: no second sample, but a row of its own.
-    assert_eq!(names, ["simclr (simclr-0)", "simclr (simclr-1)", "simclr (simclr-0)"]);
+    // The last has the first's configuration and seed: no second sample, but a row of its own. The best comes first.
+    assert_eq!(names, ["simclr (simclr-1)", "simclr (simclr-0)", "simclr (simclr-0)"]);
+}
+
+#[test]
+fn best_first_ties_by_name_unknown_last() {
+    let mut torn = run("byol", 0, 0.9);
+    torn.summary.as_object_mut().unwrap().remove("linear_top1");
+    let runs = [torn, run("swav", 0, 0.8), run("dino", 0, 0.7), run("simclr", 0, 0.8)];
+    let names: Vec<String> = groups(&runs).into_iter().map(|g| g.name).collect();
+    assert_eq!(names, ["simclr", "swav", "dino", "byol"]);
+}
+
+#[test]
+fn runs_of_different_data_are_not_compared_without_a_word() {
+    let same = [run("simclr", 0, 0.8), run("byol", 0, 0.7)];
+    assert!(incomparable(&same).is_empty() && !compare_markdown(&same).contains("| data |"));
+    let page = check_page(compare(&same));
+    assert!(!page.contains("do not compare"));
+    // What is the same for all stands once, above the table.
+    assert!(page.contains("linear probe, untrained: 70.0") && !page.contains(">raw pixels</th>"));
+
+    let mut other = run("byol", 0, 0.7);
+    other.summary["dataset"] = json!("data/cats|dogs");
+    other.summary["epochs"] = json!(8);
+    other.summary["untrained"]["linear_top1"] = json!(0.6);
+    let runs = [run("simclr", 0, 0.8), other];
+    let found = incomparable(&runs);
+    assert_eq!(
+        found,
+        [
+            "data: embedded (runs/simclr-0), data/cats|dogs (runs/byol-0)",
+            "epochs: 4 (runs/simclr-0), 8 (runs/byol-0)"
+        ]
+    );
+    let table = compare_markdown(&runs);
+    assert!(table.contains("| method | data | seeds |") && table.contains("| byol | data/cats\\|dogs | 0 |"));
+    let page = check_page(compare(&runs));
+    assert!(page.contains("do not compare") && page.contains("<td>data/cats|dogs</td>"));
+    assert!(page.contains(">untrained</th>") && page.contains("linear probe, raw pixels: 80.0"));
+    assert_eq!(compare_json(&runs)["incomparable"][1], found[1]);
+}
+
+#[test]
+fn curves_are_means_over_seeds() {
+    let again = |seed, by: f64| {
+        let mut run = with_extras(run("simclr", seed, 0.8));
+        run.layers.as_mut().unwrap()[0]["linear_top1"] = json!(0.6 + by);
+        run
+    };
+    let one = check_page(compare(&[again(0, 0.0)]));
+    let two = check_page(compare(&[again(0, 0.0), again(1, 0.2)]));
+    assert!(!one.contains("runs)</li>"));
+    // Spectrum, invariance, layers, few labels, and the losses.
+    assert_eq!(two.matches("simclr (2 runs)</li>").count(), 5);
+    let only_first = check_page(compare(&[again(0, 0.0), run("simclr", 1, 0.8)]));
+    assert_eq!(only_first.matches("simclr (2 runs)</li>").count(), 1);
+}
+
+#[test]
+fn a_warning_on_other_signs_than_the_features_is_the_methods_verdict() {
+    let mut dino = run("dino", 0, 0.8);
+    dino.summary["collapse"]["verdict"] = json!("healthy");
+    dino.summary["verdicts"] = json!([{"state": "warning", "advice": "506 of 512 prototypes"}]);
+    let runs = [dino, run("simclr", 0, 0.7)];
+    assert_eq!(groups(&runs)[0].verdict(), ("warning", "506 of 512 prototypes".to_string()));
+    assert_eq!(groups(&runs)[1].verdict().0, "healthy");
 }
 
 #[test]
@@ -125,6 +190,8 @@ fn folders_are_read_and_faults_named() {
     assert!(fault(&path).contains("summary.json") && fault(&path).contains("is not the JSON"));
     write("summary.json", "[1]");
     assert!(fault(&path).contains("must hold a JSON object"));
+    write("summary.json", "{}");
+    assert!(fault(&path).contains("summary.json") && fault(&path).contains("has no `method`"));
     write("summary.json", "{\"method\": \"simclr\", \"seed\": 4}");
     write("config.toml", "seed = 4\nepochs = 2\ndevice = \"cpu\"\n");
     write(

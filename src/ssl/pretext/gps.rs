@@ -22,5 +22,6 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(SoftmaxCrossEntropy, &[logits, cells])?;
         Ok(Recorded { loss, embeddings: vec![features] })
     },
+    // No `chance`: who knows nothing of the image still learns how full each cell is, and the entropy of that is unknown here.
     ..BASE
 };

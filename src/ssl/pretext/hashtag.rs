@@ -22,5 +22,6 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(SoftCrossEntropy { temperature: 1.0 }, &[logits, shares])?;
         Ok(Recorded { loss, embeddings: vec![features] })
     },
+    // No `chance`: who knows nothing of the image still learns how often each tag is used, and the entropy of that is unknown here.
     ..BASE
 };

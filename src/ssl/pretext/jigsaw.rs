@@ -42,6 +42,7 @@ pub const METHOD: Method = Method {
     summary: "pretext task: nine tiles, shuffled by one of N permutations far apart; which one?",
     paper: "Noroozi & Favaro, Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles, ECCV 2016",
     avoids_collapse: "a task with labels: one output for every input gets one in N right",
+    if_stuck: "Raise the learning rate or train longer; check that what the network sees suffices to solve the task.",
     labels: Labels::Drawn,
     settings: fill::<Settings>,
     inputs: |spec| {
@@ -67,6 +68,7 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(SoftmaxCrossEntropy, &[logits, answer])?;
         Ok(Recorded { loss, embeddings: vec![each] })
     },
+    chance: |s, _, _| Ok(super::super::among(super::super::settings::read::<Settings>(s)?.permutations)),
     ..BASE
 };
 

@@ -40,6 +40,7 @@ pub const METHOD: Method = Method {
     summary: "pretext task: two patches through weight-sharing networks; on which of 8 sides is the second?",
     paper: "Doersch, Gupta & Efros, Unsupervised Visual Representation Learning by Context Prediction, ICCV 2015",
     avoids_collapse: "a task with labels: one output for every input gets one in eight right",
+    if_stuck: "Raise the learning rate or train longer; check that what the network sees suffices to solve the task.",
     labels: Labels::Drawn,
     settings: fill::<Settings>,
     inputs: |spec| {
@@ -63,6 +64,7 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(SoftmaxCrossEntropy, &[logits, side])?;
         Ok(Recorded { loss, embeddings: vec![each] })
     },
+    chance: |_, _, _| Ok(super::super::among(SIDES)),
     ..BASE
 };
 

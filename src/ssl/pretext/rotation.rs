@@ -15,6 +15,7 @@ pub const METHOD: Method = Method {
     summary: "pretext task: by how many quarter turns was the image turned?",
     paper: "Gidaris, Singh & Komodakis, Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018",
     avoids_collapse: "a task with labels: one output for every input gets one in four right",
+    if_stuck: "Raise the learning rate or train longer; check that what the network sees suffices to solve the task.",
     projects: false,
     labels: Labels::Drawn,
     inputs: |spec| Ok(Box::new(Turned::new(spec))),
@@ -27,6 +28,7 @@ pub const METHOD: Method = Method {
         let loss = r.graph.apply1(SoftmaxCrossEntropy, &[logits, turns])?;
         Ok(Recorded { loss, embeddings: vec![features] })
     },
+    chance: |_, _, _| Ok(super::super::among(TURNS)),
     ..BASE
 };
 
