@@ -6,6 +6,7 @@
 
 use rusa::device::Device;
 use rusa::graph::{Graph, Precision};
+use rusa::ops::gather::Gather;
 use rusa::ops::info_nce::InfoNce;
 use rusa::ops::run::{How, run};
 use rusa::ops::sinkhorn::Sinkhorn;
@@ -327,14 +328,18 @@ fn nan_reaches_what_depends_on_it_and_masked_logits_have_no_share() {
 
 #[test]
 fn an_index_beyond_the_table_gives_nan() {
+    // `run` sees values and refuses; what a step records cannot see them.
     for device in device("vm").into_iter().chain([Device::Cpu]) {
-        let inputs = BTreeMap::from([
-            ("x".to_string(), HostTensor::f32([2, 3], vec![0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0])),
-            ("index".to_string(), HostTensor::i64([4], vec![1, 2, 0, i64::from(u32::MAX)])),
-        ]);
-        let how = How { device, ..How::default() };
-        let y =
-            run("gather", &serde_json::Value::Null, &inputs, how).unwrap()["y"].as_f32().unwrap().to_vec();
+        let mut graph = Graph::new();
+        let x = graph.input("x", TensorType::f32([2, 3])).unwrap();
+        let index = graph.input("index", TensorType::new([4], DType::U32)).unwrap();
+        let y = graph.apply1(Gather, &[x, index]).unwrap();
+        graph.keep(y);
+        let mut program = device.program_apart(graph).unwrap();
+        program.write_f32(x, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0]).unwrap();
+        program.write(index, &[1, 2, 0, u32::MAX].map(u32::to_ne_bytes).concat()).unwrap();
+        program.run_all().unwrap();
+        let y = program.read_f32(y).unwrap();
         let nan: Vec<_> = y.iter().map(|y| y.is_nan()).collect();
         let (kept, all) = ([false; 3], [true; 3]);
         assert_eq!(nan, [[false, true, false], all, kept, all].concat(), "{device}");
@@ -522,6 +527,50 @@ fn bad_input_is_an_error_that_names_the_op() {
     fails("rotate", none.clone(), &turned(&[2, 4, 4, 0], 2), "empty");
     fails("patch_norm", none.clone(), &[("x", x(&[2, 0, 4, 3]))], "empty");
     fails("patch_norm", serde_json::json!({"eps": 0}), &[("x", x(&[2, 4, 4, 3]))], "eps");
+
+    let labelled = |labels| [("logits", x(&[2, 3])), ("labels", HostTensor::i64([2], labels))];
+    let classes = "must be from 0 to 2: `logits` is f32[2, 3]";
+    fails(
+        "softmax_cross_entropy",
+        none.clone(),
+        &labelled(vec![0, 3]),
+        &format!("`labels`[1] is 3, {classes}"),
+    );
+    fails(
+        "softmax_cross_entropy",
+        none.clone(),
+        &labelled(vec![-1, 0]),
+        &format!("`labels`[0] is -1, {classes}"),
+    );
+    let halves = [("logits", x(&[2, 3])), ("labels", x(&[2]))];
+    fails("softmax_cross_entropy", none.clone(), &halves, "`labels`[0] is 0.5, must be a whole number");
+    let indexed = |index| [("x", x(&[4, 3])), ("index", HostTensor::i64([2], index))];
+    fails(
+        "gather",
+        none.clone(),
+        &indexed(vec![3, 4]),
+        "`index`[1] is 4, must be from 0 to 3: `x` is f32[4, 3]",
+    );
+    fails("gather", none.clone(), &indexed(vec![-1, 0]), "`index`[0] is -1, which cannot be taken as u32");
+
+    // A divisor in f32 also needs an inverse in f32.
+    let eps = |eps: f64| serde_json::json!({"eps": eps});
+    for (op, tensors) in [
+        ("vicreg", &pair(&[4, 3], &[4, 3])[..]),
+        ("barlow_twins", &pair(&[4, 3], &[4, 3])),
+        ("l2_normalize", &[("x", x(&[4, 3]))]),
+        ("batch_norm", &[("x", x(&[4, 3])), ("gamma", x(&[3])), ("beta", x(&[3]))]),
+        ("whiten", &[("x", x(&[4, 3]))]),
+        ("patch_norm", &[("x", x(&[2, 4, 4, 3]))]),
+    ] {
+        [-1.0, 1e39].into_iter().for_each(|bad| fails(op, eps(bad), tensors, "eps"));
+    }
+    let huge = |name: &str| serde_json::json!({ name: 1e39 });
+    ["sim", "std", "cov"].into_iter().for_each(|w| fails("vicreg", huge(w), &pair(&[4, 3], &[4, 3]), w));
+    ["lambda", "scale"].into_iter().for_each(|w| fails("barlow_twins", huge(w), &pair(&[4, 3], &[4, 3]), w));
+    fails("matmul", huge("scale"), &pair(&[4, 3], &[3, 2]), "scale");
+    fails("weighted_sum", serde_json::json!({"weights": [1.0, 1e39]}), &pair(&[1], &[1]), "weights");
+    fails("nt_xent", serde_json::json!({"temperature": 1e-39}), &[("z", x(&[4, 3]))], "inverse");
 
     let table = [("x", x(&[4, 3])), ("index", HostTensor::i64([2, 1], vec![0; 2]))];
     fails("gather", none, &table, "index");

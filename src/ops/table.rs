@@ -100,12 +100,31 @@ pub struct Operand {
     pub differentiable: bool,
     /// Whether it stays f32 where activations are bf16: weights (the op takes a copy), statistics.
     pub full: bool,
+    /// What its values are indices of, if they are any.
+    pub index_of: Option<IndexOf>,
+}
+
+/// What the values of an operand may be: places along an axis of an input.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexOf {
+    pub input: &'static str,
+    pub axis: usize,
+    /// Whether no two may be alike.
+    pub distinct: bool,
 }
 
 impl Operand {
     /// An f32 tensor that gradients flow through.
     pub const fn new(name: &'static str, layout: &'static str) -> Self {
-        Self { name, layout, dtype: DType::F32, optional: false, differentiable: true, full: false }
+        Self {
+            name,
+            layout,
+            dtype: DType::F32,
+            optional: false,
+            differentiable: true,
+            full: false,
+            index_of: None,
+        }
     }
 
     /// One that may be left out.
@@ -130,6 +149,18 @@ impl Operand {
     pub const fn of(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self.constant()
+    }
+
+    /// One that holds places along an axis of another input: `op run` refuses others, of which kernels make NaN.
+    pub const fn index_of(mut self, input: &'static str, axis: usize) -> Self {
+        self.index_of = Some(IndexOf { input, axis, distinct: false });
+        self
+    }
+
+    /// [`index_of`](Self::index_of), no two alike.
+    pub const fn distinct_index_of(mut self, input: &'static str, axis: usize) -> Self {
+        self.index_of = Some(IndexOf { input, axis, distinct: true });
+        self
     }
 }
 
