@@ -14,7 +14,7 @@ pub(super) fn divisor(op: &'static str, name: &str, value: f32) -> Result<()> {
 }
 
 /// An error unless what is added to variances, or bounds lengths from below, is a number and not negative.
-pub(super) fn not_negative(op: &'static str, name: &str, value: f32) -> Result<()> {
+pub(crate) fn not_negative(op: &'static str, name: &str, value: f32) -> Result<()> {
     if value >= 0.0 && value.is_finite() {
         return Ok(());
     }
@@ -22,7 +22,7 @@ pub(super) fn not_negative(op: &'static str, name: &str, value: f32) -> Result<(
 }
 
 /// An error unless a weight is a number; it may have either sign.
-pub(super) fn finite(op: &'static str, name: &str, value: f32) -> Result<()> {
+pub(crate) fn finite(op: &'static str, name: &str, value: f32) -> Result<()> {
     if value.is_finite() {
         return Ok(());
     }

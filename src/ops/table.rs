@@ -41,6 +41,13 @@ pub const OPS: &[OpSpec] = &[
     super::concat::SPEC,
     super::gather::SPEC,
     super::nearest::SPEC,
+    super::unit_rows::SPEC,
+    super::enqueue::SPEC,
+    super::memory_bank::SPEC,
+    crate::optim::EMA,
+    crate::optim::SGD,
+    crate::optim::LARS,
+    crate::optim::ADAMW,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -52,6 +59,9 @@ pub fn find(name: &str) -> Result<&'static OpSpec> {
 }
 
 /// One row: an op as seen from outside.
+///
+/// An op that updates a tensor in place takes it as the constant input `queue`, say, and gives it as the output
+/// `new_queue`.
 pub struct OpSpec {
     pub name: &'static str,
     /// One line: what it computes.
@@ -76,11 +86,7 @@ pub const OTHER_KERNELS: &[&[Signature]] = &[
     super::copy::KERNELS,
     super::inverse_cholesky::KERNELS,
     super::matrix_penalty::KERNELS,
-    super::unit_rows::KERNELS,
-    super::enqueue::KERNELS,
-    super::memory_bank::KERNELS,
     super::widen::KERNELS,
-    crate::optim::KERNELS,
 ];
 
 /// Every kernel that is launched, with its parameters.
@@ -242,6 +248,8 @@ pub enum Fill {
     Positive,
     /// Labels 0..n.
     Labels(u32),
+    /// Places 0..n, no two alike.
+    Places(u32),
     /// Bytes.
     Pixels,
     /// Whatever the function gives for that number of elements.

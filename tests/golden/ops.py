@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import optimizers
 from vectors import f32, save
 
 OUT = Path(__file__).parent / "ops"
@@ -191,6 +192,56 @@ def gather(t, p):
     return {"y": t["x"][t["index"]]}
 
 
+# Updates in place: `queue` is given, `new_queue` is what it becomes.
+
+
+def unit_rows(t, p):
+    return {"new_weight": F.normalize(t["weight"], dim=1)}
+
+
+def enqueue(t, p):
+    """Row by row, as a ring takes them."""
+    queue, rows = t["queue"].clone(), t["rows"]
+    at = (int(t["schedule"][1]) - 1) * len(rows)
+    for row in rows:
+        queue[at % len(queue)] = row
+        at += 1
+    return {"new_queue": queue}
+
+
+def memory_bank(t, p):
+    bank, rows = t["bank"].clone(), F.normalize(t["rows"], dim=1)
+    bank[t["index"]] = F.normalize(torch.lerp(rows, bank[t["index"]], p.get("momentum", 0.5)), dim=1)
+    return {"new_bank": bank}
+
+
+def ema(t, p):
+    return {"new_target": torch.lerp(t["value"], t["target"], t["momentum"])}
+
+
+def step_of(name):
+    """One step of PyTorch's optimiser (LARS: optimizers.py's), after schedule[1] - 1 others."""
+
+    def op(t, p):
+        lr, step = (float(x) for x in t["schedule"])
+        param = torch.nn.Parameter(t["param"].clone())
+        param.grad = t["grad"]
+        optimizer = optimizers.build(name, [param], p)
+        optimizers.set_lr(optimizer, lr)
+        for theirs, ours in optimizers.STATES[name].items():
+            optimizer.state[param][theirs] = t[ours].clone()
+        if name == "adamw":
+            optimizer.state[param]["step"] = torch.tensor(step - 1)
+        optimizer.step()
+        new = {"param": param, **optimizers.states(name, optimizer, param)}
+        return {f"new_{k}": v for k, v in new.items()}
+
+    op.__name__ = name
+    return op
+
+
+sgd, lars, adamw = (step_of(name) for name in ("sgd", "lars", "adamw"))
+
 # What an op takes that no gradient flows to.
 CONSTANTS = {
     "soft_cross_entropy": {"targets"},
@@ -201,6 +252,13 @@ CONSTANTS = {
     "patch_norm": {"x"},
     "info_nce": {"queue"},
     "nearest": {"z", "support"},
+    "unit_rows": {"weight"},
+    "enqueue": {"schedule", "rows", "queue"},
+    "memory_bank": {"rows", "bank"},
+    "ema": {"momentum", "value", "target"},
+    "sgd": {"schedule", "grad", "param", "momentum"},
+    "lars": {"schedule", "grad", "param", "momentum"},
+    "adamw": {"schedule", "grad", "param", "exp_avg", "exp_avg_sq"},
 }
 
 
@@ -526,6 +584,75 @@ query_case("batch_many", 150, 12, 0.1)
 for name, n, k, d in [("small", 5, 7, 8), ("many", 40, 300, 12), ("batch_1", 1, 9, 5)]:
     case(nearest, name, {}, lambda normal, n=n, k=k, d=d: {"z": normal(n, d), "support": normal(k, d)})
 
+for name, shape in [("small", (5, 7)), ("one_row", (1, 33)), ("one_column", (4, 1))]:
+    case(unit_rows, name, {}, lambda normal, shape=shape: {"weight": normal(*shape)})
+case(unit_rows, "scales", {}, lambda normal: {"weight": normal(3, 9) * np.float32([[1e-3], [1], [1e3]])})
+
+
+def schedule(step, lr=0.25):
+    return np.float32([lr, step])
+
+
+def enqueue_case(name, step, n, k, d):
+    make = lambda normal: {"schedule": schedule(step), "rows": normal(n, d), "queue": normal(k, d)}
+    case(enqueue, name, {}, make)
+
+
+enqueue_case("first", 1, 5, 12, 7)
+enqueue_case("wraps", 3, 5, 12, 8)
+enqueue_case("odd", 9, 7, 13, 33)
+enqueue_case("batch_1", 6, 1, 4, 3)
+enqueue_case("larger_than_the_queue", 2, 11, 4, 5)
+
+
+def bank_case(name, n, k, d, params):
+    def make(normal):
+        index = normal(k).argsort()[:n].astype("<i8")
+        return {"rows": normal(n, d), "index": index, "bank": unit(normal(k, d)).astype("<f4")}
+
+    case(memory_bank, name, params, make)
+
+
+bank_case("small", 5, 9, 8, {})
+bank_case("odd", 13, 31, 33, {"momentum": 0.9})
+bank_case("whole_bank", 7, 7, 5, {"momentum": 0.25})
+bank_case("batch_1", 1, 3, 150, {})
+bank_case("replaces", 4, 6, 3, {"momentum": 0.0})
+
+for name, momentum, shape in [("small", 0.9, (5, 7)), ("vector", 0.996, (33,)), ("kept", 1.0, (3, 2))]:
+    make = lambda normal, m=momentum, shape=shape: {
+        "momentum": np.float32([m]),
+        "value": normal(*shape),
+        "target": normal(*shape),
+    }
+    case(ema, name, {}, make)
+
+
+def rounded(setting):
+    """To f32, as inputs are: 1 - 0.999 is off by 1e-5 otherwise."""
+    if isinstance(setting, list):
+        return [rounded(x) for x in setting]
+    return float(np.float32(setting)) if isinstance(setting, float) else setting
+
+
+def step_case(op, name, shape, params, scale=1.0):
+    def make(normal):
+        states = optimizers.STATES[op.__name__].values()
+        given = {"schedule": schedule(3), "grad": normal(*shape) * np.float32(scale), "param": normal(*shape)}
+        return given | {k: normal(*shape) ** 2 if k == "exp_avg_sq" else normal(*shape) for k in states}
+
+    settings = optimizers.SETTINGS[op.__name__] | params
+    case(op, name, {k: rounded(v) for k, v in settings.items()}, make)
+
+
+for op in (sgd, lars, adamw):
+    step_case(op, "matrix", (5, 7), {"weight_decay": 0.1})
+    step_case(op, "vector", (33,), {"weight_decay": 0.1})  # Not decayed.
+    step_case(op, "filters", (6, 3, 3, 5), {})
+step_case(lars, "clipped", (5, 7), {"eta": 1.0}, scale=0.01)
+step_case(lars, "unclipped", (5, 7), {"eta": 1.0, "clip": False}, scale=0.01)
+step_case(adamw, "betas", (4, 9), {"betas": [0.5, 0.9], "eps": 0.1})
+
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
 
@@ -564,6 +691,13 @@ def golden(op, name, params, make):
     return file, metadata
 
 
+def shown(setting):
+    """As few digits as tell an f32."""
+    if isinstance(setting, list):
+        return [shown(x) for x in setting]
+    return float(str(np.float32(setting))) if isinstance(setting, float) else setting
+
+
 def main():
     torch.set_num_threads(1)
     for old in OUT.glob("*.safetensors"):
@@ -577,7 +711,7 @@ def main():
         assert not path.exists(), f"two cases are called {path.stem}"
         save(path, file, metadata)
         shapes = " ".join(f"{k}{list(file[k].shape)}".replace(" ", "") for k in json.loads(metadata["inputs"]))
-        print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {v}' for k, v in params.items())} |")
+        print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {shown(v)}' for k, v in params.items())} |")
     size = sum(f.stat().st_size for f in OUT.iterdir())
     print(f"{len(CASES)} files, {size / 1e6:.2f} MB", file=sys.stderr)
 
