@@ -5,6 +5,8 @@ Inputs are f32 numbers; PyTorch computes in f64; results are rounded to f32 once
 weights KRSC. Each file holds the inputs, the outputs, `d_<output>` (given) and `d_<input>` (result) under the names of
 `rusa op list`. Its metadata are `op`, `params` (JSON), `inputs` and `outputs` (JSON lists of names), `torch`, and
 `scales` (JSON): for a result that cancellation leaves, the size of what cancels, which errors are a share of.
+
+Where lightly or solo-learn can be imported, their losses must give the same numbers: libraries.py.
 """
 
 import json
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import libraries
 import optimizers
 from vectors import f32, save
 
@@ -656,8 +659,8 @@ step_case(adamw, "betas", (4, 9), {"betas": [0.5, 0.9], "eps": 0.1})
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
 
-def golden(op, name, params, make):
-    """Tensors and metadata of one file."""
+def golden(op, name, params, make, worst):
+    """Tensors and metadata of one file. `worst` takes what the libraries' results differ by."""
     rng = np.random.default_rng(zlib.crc32(f"{op.__name__}/{name}".encode()))
     normal = lambda *shape: rng.standard_normal(shape).astype("<f4")
     given = make(normal)
@@ -673,14 +676,18 @@ def golden(op, name, params, make):
     outputs = op(tensors, params)
     file = dict(inputs)
     file |= {k: f32(v) for k, v in outputs.items()}
+    first, value = next(iter(outputs.items()))
+    given_gradient, gradients = None, []
     if trained:
-        first, value = next(iter(outputs.items()))
         upstream = given.get(f"d_{first}")
         if upstream is None:
             upstream = normal(*value.shape)
-        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
+        given_gradient = torch.from_numpy(upstream).double()
+        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], given_gradient)
         file |= {f"d_{first}": upstream}
         file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
+    case = f"{op.__name__}/{name}"
+    libraries.compare(case, op.__name__, tensors, params, trained, value, given_gradient, gradients, worst)
     metadata = {
         "op": op.__name__,
         "params": json.dumps(params),
@@ -702,9 +709,10 @@ def main():
     torch.set_num_threads(1)
     for old in OUT.glob("*.safetensors"):
         old.unlink()
+    worst = {}
     print("| file | inputs | parameters |\n| --- | --- | --- |")
     for op, name, params, make, scales in CASES:
-        file, metadata = golden(op, name, params, make)
+        file, metadata = golden(op, name, params, make, worst)
         if scales:
             metadata["scales"] = json.dumps(scales)
         path = OUT / f"{op.__name__}__{name}.safetensors"
@@ -714,6 +722,10 @@ def main():
         print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {shown(v)}' for k, v in params.items())} |")
     size = sum(f.stat().st_size for f in OUT.iterdir())
     print(f"{len(CASES)} files, {size / 1e6:.2f} MB", file=sys.stderr)
+    for (library, op), off in sorted(worst.items()):
+        print(f"{library}'s {op}: off by {off:.1e} at most", file=sys.stderr)
+    for library in {"lightly", "solo"} - set(libraries.HERE):
+        print(f"{library} cannot be imported: not compared", file=sys.stderr)
 
 
 if __name__ == "__main__":
