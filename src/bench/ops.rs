@@ -63,6 +63,12 @@ pub fn time_op(
                 let index: Vec<u32> = (0..n).map(|_| rng.below(classes)).collect();
                 program.write(id, bytemuck::cast_slice(&index))?;
             }
+            // Far apart: neighbours would share lines of memory as no batch's do.
+            (DType::U32, Fill::Places(count)) => {
+                let apart = (count as usize / n).max(1);
+                let index: Vec<u32> = (0..n).map(|i| (i * apart) as u32).collect();
+                program.write(id, bytemuck::cast_slice(&index))?;
+            }
             (DType::U8, _) => program.write(id, &(0..n).map(|_| rng.next_u32() as u8).collect::<Vec<_>>())?,
             (_, Fill::Given(values)) => program.write_f32(id, &values(n))?,
             _ => program.write_f32(id, &repeated(Philox::normal))?,

@@ -1,9 +1,10 @@
 //! `rusa op`: the ops, one by one.
 
 use super::say;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rusa::device::Device;
 use rusa::graph::Precision;
+use rusa::ops::checks::not_finite;
 use rusa::ops::run::{How, run as run_op};
 use rusa::ops::table::{OPS, Operand};
 use rusa::tensor::{read_tensors, write_tensors};
@@ -25,6 +26,9 @@ pub enum Command {
         markdown: bool,
     },
     /// Run one op on the tensors of a safetensors file.
+    ///
+    /// Labels and indices out of range are errors. NaN or infinity among the outputs is told on stderr, by output and
+    /// place; where every input was finite the exit status is 1 as well. The file is written in either case.
     ///
     /// Example: rusa op run nt_xent --params '{"temperature":0.2}' --inputs z.safetensors --outputs out.safetensors
     Run {
@@ -64,6 +68,14 @@ pub fn run(command: Command) -> Result<ExitCode> {
             write_tensors(&outputs, &results, &BTreeMap::new())?;
             for (name, tensor) in &results {
                 say!("{name}: {}", tensor.ty());
+            }
+            match (not_finite(&results), not_finite(&tensors)) {
+                (None, _) => {}
+                (Some(bad), Some(given)) => eprintln!("warning: {op}: output {bad}; of the inputs, {given}"),
+                (Some(bad), None) => {
+                    let file = outputs.display();
+                    bail!("{op}: output {bad}, though every input is finite; {file} holds it all the same")
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! and b̂ are standardised over the batch with the biased variance and eps, as `BatchNorm1d(affine=False)` does.
 
 use super::batch_norm::standardize::Standardize;
+use super::checks;
 use super::matmul::MatMul;
 use super::matrix_penalty::{Diagonal, MatrixPenalty};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
@@ -39,6 +40,9 @@ impl BarlowTwins {
             return Err(Error::op("barlow_twins", "a batch of one has no variance; use a larger batch"));
         }
         graph.ty(b).expect("barlow_twins", "b", graph.ty(a))?;
+        checks::finite("barlow_twins", "lambda", self.lambda)?;
+        checks::finite("barlow_twins", "scale", self.scale)?;
+        checks::not_negative("barlow_twins", "eps", self.eps)?;
         let mut standardized = [a, b];
         for view in &mut standardized {
             let wide = widened(graph, *view)?;

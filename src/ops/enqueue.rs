@@ -1,12 +1,14 @@
 //! enqueue: a batch of rows takes the place of the oldest in a queue, in place: the dictionary of MoCo (He et al., CVPR
 //! 2020, section 3.2), the support set of NNCLR (Dwibedi et al., ICCV 2021, section 3.2).
 
+use super::table::{Case, Fill, OpSpec, Operand};
 use super::{Args, Cost, Op, moved};
-use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
+use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::graph::{Graph, TensorId};
 use crate::kernel;
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
+use serde_json::json;
 
 /// Records that `queue`\[K,D\], an f32 state, takes `rows`\[N,D\], f32 or bf16, as they are.
 ///
@@ -73,4 +75,45 @@ impl Op for Enqueue {
 kernel!(Rows ["enqueue_f32", "enqueue_bf16"]
     { n: u32, k: u32, d: u32, schedule: Address, rows: Address, queue: Address });
 
-pub const KERNELS: &[Signature] = &[Rows::SIGNATURE];
+pub const SPEC: OpSpec = OpSpec {
+    name: "enqueue",
+    summary: "rows take the place of a queue's oldest, in place, at step schedule[1]",
+    inputs: &[
+        Operand::new("schedule", "[2]").full().constant(),
+        Operand::new("rows", "[N,D]").constant(),
+        Operand::new("queue", "[K,D]").full().constant(),
+    ],
+    outputs: &[Operand::new("new_queue", "[K,D]").full().constant()],
+    defaults: || json!({}),
+    record: |graph, _, t| {
+        let queue = t.get("queue")?;
+        enqueue(graph, queue, t.get("rows")?, t.get("schedule")?)?;
+        Ok(vec![queue])
+    },
+    reference: |_, t| {
+        let (rows, mut queue) = (t.at("rows"), t.at("queue").clone());
+        let ([n, d], k) = ([rows.shape[0], rows.shape[1]], queue.shape[0]);
+        let before = (t.at("schedule").data[1] as usize - 1) * n;
+        for i in 0..n {
+            queue.data[(before + i) % k * d..][..d].copy_from_slice(rows.row(i));
+        }
+        vec![queue]
+    },
+    kernels: &[Rows::SIGNATURE],
+    cases: || {
+        let case = |name, step: fn(usize) -> Vec<f32>, n: usize, k: usize, d: usize| {
+            Case::new(name, json!({}))
+                .filled("schedule", TensorType::f32([2]), Fill::Given(step))
+                .input("rows", [n, d])
+                .input("queue", [k, d])
+        };
+        vec![
+            case("first", |_| vec![0.1, 1.0], 5, 12, 7),
+            case("wraps", |_| vec![0.1, 3.0], 5, 12, 8),
+            case("odd", |_| vec![0.1, 9.0], 7, 13, 33),
+            case("batch_1", |_| vec![0.1, 6.0], 1, 4, 3),
+            case("larger_than_the_queue", |_| vec![0.1, 2.0], 11, 4, 5),
+            case("moco", |_| vec![0.1, 3.0], 256, 65536, 128).bench_only(),
+        ]
+    },
+};

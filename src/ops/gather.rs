@@ -1,7 +1,8 @@
 //! gather: y\[n\] = x\[index\[n\]\], rows of a table that is no parameter, such as the memory bank of NPID (Wu et al., CVPR
 //! 2018) and PIRL (Misra & van der Maaten, CVPR 2020).
 //!
-//! An index beyond the table gives a row of NaN, which training stops at: the shape rule cannot see values.
+//! An index beyond the table gives a row of NaN, which training stops at: the shape rule cannot see values. `rusa op run`
+//! can, and refuses it.
 
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
@@ -68,7 +69,10 @@ pub const KERNELS: &[Signature] = &[Forward::SIGNATURE];
 pub const SPEC: OpSpec = OpSpec {
     name: "gather",
     summary: "rows of a table, by index; constants",
-    inputs: &[Operand::new("x", "[M,D]").full().constant(), Operand::new("index", "[N]").of(DType::U32)],
+    inputs: &[
+        Operand::new("x", "[M,D]").full().constant(),
+        Operand::new("index", "[N]").of(DType::U32).index_of("x", 0),
+    ],
     outputs: &[Operand::new("y", "[N,D]").full().constant()],
     defaults: || json!({}),
     record: |graph, _, t| graph.apply(Gather, &[t.get("x")?, t.get("index")?]),

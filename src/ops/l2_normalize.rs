@@ -1,7 +1,7 @@
 //! l2_normalize: y\[n,:\] = x\[n,:\] / max(‖x\[n,:\]‖, eps), as `torch.nn.functional.normalize`.
 
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
 use crate::kernel;
@@ -55,6 +55,7 @@ impl Op for L2Normalize {
             return Err(Error::op(self.name(), "takes one tensor"));
         };
         x.dims::<2>(self.name(), "x")?;
+        checks::not_negative(self.name(), "eps", self.eps)?;
         Ok(vec![x.clone()])
     }
 

@@ -5,7 +5,7 @@
 use super::linear::{product_nn, product_nt, product_tn, product_tn_workspace};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
 use super::widen::round;
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Launch, Operands};
 use crate::graph::{Vjp, Write};
 use crate::linalg::{Mat, gemm};
@@ -106,6 +106,7 @@ impl Op for MatMul {
         let [a, b] = inputs else {
             return Err(Error::op(name, "takes a and b"));
         };
+        checks::finite(name, "scale", self.scale)?;
         if self.transpose_a && self.transpose_b {
             return Err(Error::op(name, "does not transpose both: aᵀ bᵀ is the transpose of b a"));
         }

@@ -1,14 +1,17 @@
 //! memory_bank: one row an image, which moves a little towards the image's newest row whenever it comes up, in place:
 //! NPID (Wu et al., CVPR 2018, section 3.2), PIRL (Misra & van der Maaten, CVPR 2020, section 3.3).
 
-use super::l2_normalize::norm;
+use super::l2_normalize::{norm, normalized};
+use super::table::{Case, Fill, OpSpec, Operand, parse};
 use super::{Args, Cost, Op, moved};
-use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
+use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::graph::{Graph, TensorId};
 use crate::kernel;
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Shorter rows are divided by this, so that a row of zeros stays one.
 const EPS: f32 = 1e-12;
@@ -17,7 +20,7 @@ const EPS: f32 = 1e-12;
 ///
 /// `bank`\[K,D\] is an f32 state, `rows`\[N,D\] are f32 or bf16, `index`\[N\] is u32. The indices of a batch must be
 /// distinct, as those of a batch without replacement are: of rows for one place any may win. An index beyond the bank
-/// changes nothing; [`gather`](super::gather) gives NaN for it. Whatever reads the bank of the steps before must be
+/// changes nothing; [`gather`](super::gather) gives NaN for it. `rusa op run` refuses both. Whatever reads the bank of the steps before must be
 /// recorded before this.
 pub fn remember(
     graph: &mut Graph,
@@ -100,4 +103,67 @@ kernel!(Rows ["memory_bank_f32", "memory_bank_bf16"] {
     n: u32, k: u32, d: u32, momentum: f32, rows: Address, index: Address, bank: Address,
 });
 
-pub const KERNELS: &[Signature] = &[Rows::SIGNATURE];
+/// The op's parameters.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    momentum: f32,
+}
+
+impl Default for Settings {
+    /// NPID's.
+    fn default() -> Self {
+        Self { momentum: 0.5 }
+    }
+}
+
+pub const SPEC: OpSpec = OpSpec {
+    name: "memory_bank",
+    summary: "images' rows of a bank move towards their newest, in place, and back to length 1",
+    inputs: &[
+        Operand::new("rows", "[N,D]").constant(),
+        Operand::new("index", "[N]").of(DType::U32).distinct_index_of("bank", 0),
+        Operand::new("bank", "[K,D]").full().constant(),
+    ],
+    outputs: &[Operand::new("new_bank", "[K,D]").full().constant()],
+    defaults: || json!(Settings::default()),
+    record: |graph, params, t| {
+        let (bank, Settings { momentum }) = (t.get("bank")?, parse("memory_bank", params)?);
+        remember(graph, bank, t.get("rows")?, t.get("index")?, momentum)?;
+        Ok(vec![bank])
+    },
+    reference: |params, t| {
+        let Settings { momentum } = parse("memory_bank", params).expect("a case's parameters");
+        let (rows, mut bank, keep) = (t.at("rows"), t.at("bank").clone(), f64::from(momentum));
+        let d = rows.shape[1];
+        for (i, &index) in t.at("index").data.iter().enumerate() {
+            let new = normalized(rows.row(i), f64::from(EPS));
+            let mixed: Vec<f64> = bank
+                .row(index as usize)
+                .iter()
+                .zip(new)
+                .map(|(old, new)| keep * old + (1.0 - keep) * new)
+                .collect();
+            bank.data[index as usize * d..][..d].copy_from_slice(&normalized(&mixed, f64::from(EPS)));
+        }
+        vec![bank]
+    },
+    kernels: &[Rows::SIGNATURE],
+    cases: || {
+        let case = |name, params, n: usize, k: usize, d: usize| {
+            let index = TensorType::new([n], DType::U32);
+            Case::new(name, params)
+                .input("rows", [n, d])
+                .filled("index", index, Fill::Places(k as u32))
+                .input("bank", [k, d])
+        };
+        vec![
+            case("small", json!({}), 5, 9, 8),
+            case("odd", json!({"momentum": 0.9}), 13, 31, 33),
+            case("whole_bank", json!({"momentum": 0.25}), 7, 7, 5),
+            case("batch_1", json!({}), 1, 3, 150),
+            case("replaces", json!({"momentum": 0.0}), 4, 6, 3),
+            case("bank", json!({}), 256, 1 << 20, 128).bench_only(),
+        ]
+    },
+};

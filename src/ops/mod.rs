@@ -9,6 +9,7 @@ pub mod barlow_twins;
 pub mod batch_norm;
 pub mod cast;
 pub mod center;
+pub mod checks;
 pub mod column_mean;
 pub mod concat;
 pub mod concat_views;

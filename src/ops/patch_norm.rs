@@ -4,7 +4,7 @@
 //! visual representations by solving jigsaw puzzles", ECCV 2016.
 
 use super::table::{Case, Fill, OpSpec, Operand, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::kernel;
 use crate::tensor::TensorType;
@@ -37,9 +37,7 @@ impl Op for PatchNorm {
             return Err(Error::op(self.name(), "takes one tensor"));
         };
         x.dims::<4>(self.name(), "x")?;
-        if self.eps.is_nan() || self.eps <= 0.0 {
-            return Err(Error::op(self.name(), format!("eps is {}, must be above 0", self.eps)));
-        }
+        checks::divisor(self.name(), "eps", self.eps)?;
         Ok(vec![x.clone()])
     }
 

@@ -1,9 +1,10 @@
 //! One op on anyone's tensors, forwards and backwards.
 
+use super::checks::{convert, indices};
 use super::table::{OpSpec, Tensors, find};
 use crate::device::Device;
 use crate::graph::{Graph, Precision};
-use crate::tensor::{DType, HostTensor, TensorType, Values};
+use crate::tensor::{DType, HostTensor, TensorType};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ impl Default for How {
 }
 
 /// Applies the op called `name`. Results are f32 whatever was computed in.
+///
+/// Labels and indices out of range are errors: the values are at hand here, as they are not where training records.
 pub fn run(
     name: &str,
     params: &Value,
@@ -51,6 +54,7 @@ pub fn run(
         }
     }
     let ids = (spec.record)(&mut graph, params, &Tensors::new(spec.name, operands.clone()))?;
+    indices(spec, inputs)?;
     let mut wanted: Vec<_> = spec.outputs.iter().map(|o| o.name.to_string()).zip(ids).collect();
 
     if how.backward {
@@ -109,33 +113,4 @@ fn check_names(spec: &'static OpSpec, inputs: &BTreeMap<String, HostTensor>) -> 
         }
         None => Ok(()),
     }
-}
-
-/// Whole numbers may come as any type; floating-point tensors must be f32.
-fn convert(op: &'static str, name: &str, tensor: &HostTensor, want: DType) -> Result<HostTensor> {
-    let shape = if tensor.shape.is_empty() { vec![1] } else { tensor.shape.clone() };
-    let values = match (&tensor.values, want) {
-        (Values::F32(v), DType::F32) => Values::F32(v.clone()),
-        (Values::U8(v), DType::U8) => Values::U8(v.clone()),
-        (Values::I64(v), DType::I64) => Values::I64(v.clone()),
-        (Values::U32(v), DType::U32) => Values::U32(v.clone()),
-        (Values::U32(v), DType::I64) => Values::I64(v.iter().map(|&x| i64::from(x)).collect()),
-        (Values::U8(v), DType::U32) => Values::U32(v.iter().map(|&x| u32::from(x)).collect()),
-        (Values::I64(v), DType::U32) if v.iter().all(|&x| u32::try_from(x).is_ok()) => {
-            Values::U32(v.iter().map(|&x| x as u32).collect())
-        }
-        (Values::U8(v), DType::I64) => Values::I64(v.iter().map(|&x| i64::from(x)).collect()),
-        (Values::U8(v), DType::F32) => Values::F32(v.iter().map(|&x| f32::from(x)).collect()),
-        (Values::F32(v), DType::I64) if v.iter().all(|x| x.fract() == 0.0 && x.abs() < 1e15) => {
-            Values::I64(v.iter().map(|&x| x as i64).collect())
-        }
-        (Values::F32(v), DType::U8) if v.iter().all(|x| x.fract() == 0.0 && (0.0..256.0).contains(x)) => {
-            Values::U8(v.iter().map(|&x| x as u8).collect())
-        }
-        _ => {
-            let ty = tensor.ty();
-            return Err(Error::op(op, format!("input `{name}` is {ty}, which cannot be taken as {want}")));
-        }
-    };
-    Ok(HostTensor { shape, values })
 }

@@ -10,9 +10,9 @@
 //! With more prototypes than rows no prototype can have a whole row: each then has R/K < 1 of one, and rows still total 1.
 //! That works, but codes are spread over many prototypes; hence SwAV's queue for small batches (section 3.1).
 
-use super::soft_cross_entropy::{check_divisor, max_sum_exp};
+use super::soft_cross_entropy::max_sum_exp;
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved, splits};
+use super::{Args, Cost, Op, checks, moved, splits};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
 use crate::kernel;
@@ -50,7 +50,7 @@ impl Op for Sinkhorn {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        check_divisor(self.name(), "epsilon", self.epsilon)?;
+        checks::divisor(self.name(), "epsilon", self.epsilon)?;
         if self.iterations == 0 {
             return Err(Error::op(self.name(), "iterations must be at least 1, or rows do not total 1"));
         }

@@ -5,7 +5,7 @@
 //! not sum to 1: rows weigh what their targets sum to.
 
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
 use crate::kernel;
@@ -29,14 +29,6 @@ impl Default for SoftCrossEntropy {
     }
 }
 
-/// An error unless a divisor of logits is positive and its inverse, which kernels multiply by, is an f32.
-pub(super) fn check_divisor(op: &'static str, name: &str, value: f32) -> Result<()> {
-    if value > 0.0 && value.is_finite() && (1.0 / value).is_finite() {
-        return Ok(());
-    }
-    Err(Error::op(op, format!("{name} must be positive and finite, as must its inverse, but is {value}")))
-}
-
 /// Maximum of a row of logits, and Σ exp(logit − maximum). The maximum skips NaN, the sum does not.
 pub(super) fn max_sum_exp(logits: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
     let max = logits.clone().fold(f32::NEG_INFINITY, f32::max);
@@ -49,7 +41,7 @@ impl Op for SoftCrossEntropy {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        check_divisor(self.name(), "temperature", self.temperature)?;
+        checks::divisor(self.name(), "temperature", self.temperature)?;
         let [logits, targets] = inputs else {
             return Err(Error::op(self.name(), "takes logits and targets"));
         };

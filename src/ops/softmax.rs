@@ -1,9 +1,9 @@
 //! softmax: p\[n,k\] = softmax((x\[n\] − center) / T)\[k\]. With a center, what DINO's teacher says (Caron et al., ICCV
 //! 2021, section 3.1: centering and sharpening).
 
-use super::soft_cross_entropy::{check_divisor, max_sum_exp};
+use super::soft_cross_entropy::max_sum_exp;
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
 use crate::kernel;
@@ -33,7 +33,7 @@ impl Op for Softmax {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        check_divisor(self.name(), "temperature", self.temperature)?;
+        checks::divisor(self.name(), "temperature", self.temperature)?;
         let [x, rest @ ..] = inputs else {
             return Err(Error::op(self.name(), "takes x and optionally center"));
         };

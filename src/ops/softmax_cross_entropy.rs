@@ -1,7 +1,7 @@
 //! softmax_cross_entropy: loss = (1/N) Σ_n (log Σ_c exp(logits\[n,c\]) − logits\[n, labels\[n\]\]).
 //!
 //! The row maximum is subtracted first, so no finite logits overflow. A label outside 0..C gives NaN, which training
-//! stops at; `infer` cannot see values.
+//! stops at; `infer` cannot see values. `rusa op run` can, and refuses it.
 
 use super::table::{Case, Fill, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
@@ -126,7 +126,10 @@ pub const KERNELS: &[Signature] = &[Forward::SIGNATURE, Finalize::SIGNATURE, Bac
 pub const SPEC: OpSpec = OpSpec {
     name: "softmax_cross_entropy",
     summary: "mean of −log softmax(logits)[label]",
-    inputs: &[Operand::new("logits", "[N,C]"), Operand::new("labels", "[N]").of(DType::I64)],
+    inputs: &[
+        Operand::new("logits", "[N,C]"),
+        Operand::new("labels", "[N]").of(DType::I64).index_of("logits", 1),
+    ],
     outputs: &[Operand::new("loss", "[1]")],
     defaults: || json!({}),
     record: |graph, _, t| graph.apply(SoftmaxCrossEntropy, &[t.get("logits")?, t.get("labels")?]),

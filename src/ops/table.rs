@@ -41,6 +41,13 @@ pub const OPS: &[OpSpec] = &[
     super::concat::SPEC,
     super::gather::SPEC,
     super::nearest::SPEC,
+    super::unit_rows::SPEC,
+    super::enqueue::SPEC,
+    super::memory_bank::SPEC,
+    crate::optim::EMA,
+    crate::optim::SGD,
+    crate::optim::LARS,
+    crate::optim::ADAMW,
 ];
 
 /// The op of that name, or an error that lists the names there are.
@@ -52,6 +59,9 @@ pub fn find(name: &str) -> Result<&'static OpSpec> {
 }
 
 /// One row: an op as seen from outside.
+///
+/// An op that updates a tensor in place takes it as the constant input `queue`, say, and gives it as the output
+/// `new_queue`.
 pub struct OpSpec {
     pub name: &'static str,
     /// One line: what it computes.
@@ -76,11 +86,7 @@ pub const OTHER_KERNELS: &[&[Signature]] = &[
     super::copy::KERNELS,
     super::inverse_cholesky::KERNELS,
     super::matrix_penalty::KERNELS,
-    super::unit_rows::KERNELS,
-    super::enqueue::KERNELS,
-    super::memory_bank::KERNELS,
     super::widen::KERNELS,
-    crate::optim::KERNELS,
 ];
 
 /// Every kernel that is launched, with its parameters.
@@ -100,12 +106,31 @@ pub struct Operand {
     pub differentiable: bool,
     /// Whether it stays f32 where activations are bf16: weights (the op takes a copy), statistics.
     pub full: bool,
+    /// What its values are indices of, if they are any.
+    pub index_of: Option<IndexOf>,
+}
+
+/// What the values of an operand may be: places along an axis of an input.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexOf {
+    pub input: &'static str,
+    pub axis: usize,
+    /// Whether no two may be alike.
+    pub distinct: bool,
 }
 
 impl Operand {
     /// An f32 tensor that gradients flow through.
     pub const fn new(name: &'static str, layout: &'static str) -> Self {
-        Self { name, layout, dtype: DType::F32, optional: false, differentiable: true, full: false }
+        Self {
+            name,
+            layout,
+            dtype: DType::F32,
+            optional: false,
+            differentiable: true,
+            full: false,
+            index_of: None,
+        }
     }
 
     /// One that may be left out.
@@ -130,6 +155,18 @@ impl Operand {
     pub const fn of(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self.constant()
+    }
+
+    /// One that holds places along an axis of another input: `op run` refuses others, of which kernels make NaN.
+    pub const fn index_of(mut self, input: &'static str, axis: usize) -> Self {
+        self.index_of = Some(IndexOf { input, axis, distinct: false });
+        self
+    }
+
+    /// [`index_of`](Self::index_of), no two alike.
+    pub const fn distinct_index_of(mut self, input: &'static str, axis: usize) -> Self {
+        self.index_of = Some(IndexOf { input, axis, distinct: true });
+        self
     }
 }
 
@@ -211,6 +248,8 @@ pub enum Fill {
     Positive,
     /// Labels 0..n.
     Labels(u32),
+    /// Places 0..n, no two alike.
+    Places(u32),
     /// Bytes.
     Pixels,
     /// Whatever the function gives for that number of elements.

@@ -1,14 +1,16 @@
 //! unit_rows: each row of a parameter is brought to Euclidean length 1, in place: SwAV's prototypes (Caron et al.,
 //! NeurIPS 2020, appendix A.1).
 
-use super::l2_normalize::norm;
+use super::l2_normalize::{norm, normalized};
+use super::table::{Case, OpSpec, Operand, Tensor64};
 use super::{Args, Cost, Op, moved};
 use crate::Result;
-use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
+use crate::device::launch::{Address, Launch, Operands, Parameters};
 use crate::graph::{Graph, TensorId};
 use crate::kernel;
 use crate::tensor::TensorType;
 use rayon::prelude::*;
+use serde_json::json;
 
 /// Shorter rows are divided by this, so that a row of zeros stays one.
 const EPS: f32 = 1e-12;
@@ -58,4 +60,30 @@ impl Op for UnitRows {
 
 kernel!(Rows ["unit_rows_f32"] { k: u32, d: u32, weight: Address });
 
-pub const KERNELS: &[Signature] = &[Rows::SIGNATURE];
+pub const SPEC: OpSpec = OpSpec {
+    name: "unit_rows",
+    summary: "each row brought to length 1, in place",
+    inputs: &[Operand::new("weight", "[K,D]").full().constant()],
+    outputs: &[Operand::new("new_weight", "[K,D]").full().constant()],
+    defaults: || json!({}),
+    record: |graph, _, t| {
+        let weight = t.get("weight")?;
+        unit_rows(graph, weight)?;
+        Ok(vec![weight])
+    },
+    reference: |_, t| {
+        let weight = t.at("weight");
+        let rows = (0..weight.shape[0]).flat_map(|i| normalized(weight.row(i), f64::from(EPS)));
+        vec![Tensor64::new(weight.shape.clone(), rows.collect())]
+    },
+    kernels: &[Rows::SIGNATURE],
+    cases: || {
+        let case = |name, shape: [usize; 2]| Case::new(name, json!({})).input("weight", shape);
+        vec![
+            case("small", [5, 7]),
+            case("one_row", [1, 150]),
+            case("one_column", [9, 1]),
+            case("prototypes", [3000, 128]).bench_only(),
+        ]
+    },
+};

@@ -5,6 +5,7 @@
 //! without the ½: its weight 25 is 50 here.
 
 use super::center::{Center, centered};
+use super::checks;
 use super::matmul::MatMul;
 use super::matrix_penalty::{Diagonal, MatrixPenalty};
 use super::mse_loss::MseLoss;
@@ -43,6 +44,10 @@ impl Vicreg {
         if n < 2 {
             return Err(Error::op("vicreg", "a batch of one has no variance; use a larger batch"));
         }
+        for (name, weight) in [("sim", self.sim), ("std", self.std), ("cov", self.cov)] {
+            checks::finite("vicreg", name, weight)?;
+        }
+        checks::not_negative("vicreg", "eps", self.eps)?;
         let (a, b) = (widened(graph, a)?, widened(graph, b)?);
         let mut terms = vec![graph.apply1(MseLoss, &[a, b])?];
         let penalty = MatrixPenalty {

@@ -1,7 +1,7 @@
 //! weighted_sum: loss = Σ_i w_i x_i of scalars: the terms of an objective.
 
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Op};
+use super::{Args, Op, checks};
 use crate::device::launch::{Address, Launch, Operands, Parameters, Signature};
 use crate::graph::Vjp;
 use crate::kernel;
@@ -28,6 +28,7 @@ impl Op for WeightedSum {
             let what = format!("takes a scalar for each weight, at least one; got {k} and {weights} weights");
             return Err(Error::op(self.name(), what));
         }
+        self.weights.iter().try_for_each(|&weight| checks::finite(self.name(), "weights", weight))?;
         let scalar = TensorType::f32([1]);
         inputs.iter().try_for_each(|x| x.expect(self.name(), "x", &scalar))?;
         Ok(vec![scalar])

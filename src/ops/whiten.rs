@@ -31,6 +31,9 @@ impl Whiten {
                 format!("x is [{n},{d}], whose covariance has no inverse; use a batch of more than {d}");
             return Err(Error::op("whiten", what));
         }
+        if !(0.0..=1.0).contains(&self.eps) {
+            return Err(Error::op("whiten", format!("eps must be from 0 to 1, but is {}", self.eps)));
+        }
         let x = widened(graph, x)?;
         let (centered, covariance) = covariance(graph, x)?;
         let w = graph.apply1(InverseCholesky { eps: self.eps }, &[covariance])?;

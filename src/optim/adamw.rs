@@ -17,6 +17,7 @@ impl Op for AdamW {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        inputs[0].expect(self.name(), "schedule", &TensorType::f32([2]))?;
         Ok(fused::output_types(inputs, 2))
     }
 

@@ -37,8 +37,10 @@ kernel!(LarsUpdate ["lars_update_f32"] {
     momentum: f32, eta: f32, clip: u32, table: Address, schedule: Address, workspace: Address,
 });
 
-pub const KERNELS: &[Signature] =
-    &[Sgd::SIGNATURE, AdamW::SIGNATURE, LarsNorms::SIGNATURE, LarsUpdate::SIGNATURE, Ema::SIGNATURE];
+pub const SGD: &[Signature] = &[Sgd::SIGNATURE];
+pub const ADAMW: &[Signature] = &[AdamW::SIGNATURE];
+pub const EMA: &[Signature] = &[Ema::SIGNATURE];
+pub const LARS: &[Signature] = &[LarsNorms::SIGNATURE, LarsUpdate::SIGNATURE];
 
 /// The table of an optimiser op's operands, on the device, and its number of rows. `decay` and `adapt` go by the
 /// parameter's shape.

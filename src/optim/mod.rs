@@ -7,10 +7,11 @@ mod lars;
 mod launches;
 mod schedule;
 mod sgd;
+mod table;
 
 pub use ema::ema;
-pub use launches::KERNELS;
 pub use schedule::Schedule;
+pub use table::{ADAMW, EMA, LARS, SGD};
 
 use crate::graph::{Gradients, Graph, Init, Kind, TensorId};
 use crate::{Error, Result};

@@ -5,6 +5,8 @@ Inputs are f32 numbers; PyTorch computes in f64; results are rounded to f32 once
 weights KRSC. Each file holds the inputs, the outputs, `d_<output>` (given) and `d_<input>` (result) under the names of
 `rusa op list`. Its metadata are `op`, `params` (JSON), `inputs` and `outputs` (JSON lists of names), `torch`, and
 `scales` (JSON): for a result that cancellation leaves, the size of what cancels, which errors are a share of.
+
+Where lightly or solo-learn can be imported, their losses must give the same numbers: libraries.py.
 """
 
 import json
@@ -16,6 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import libraries
+import optimizers
 from vectors import f32, save
 
 OUT = Path(__file__).parent / "ops"
@@ -191,6 +195,56 @@ def gather(t, p):
     return {"y": t["x"][t["index"]]}
 
 
+# Updates in place: `queue` is given, `new_queue` is what it becomes.
+
+
+def unit_rows(t, p):
+    return {"new_weight": F.normalize(t["weight"], dim=1)}
+
+
+def enqueue(t, p):
+    """Row by row, as a ring takes them."""
+    queue, rows = t["queue"].clone(), t["rows"]
+    at = (int(t["schedule"][1]) - 1) * len(rows)
+    for row in rows:
+        queue[at % len(queue)] = row
+        at += 1
+    return {"new_queue": queue}
+
+
+def memory_bank(t, p):
+    bank, rows = t["bank"].clone(), F.normalize(t["rows"], dim=1)
+    bank[t["index"]] = F.normalize(torch.lerp(rows, bank[t["index"]], p.get("momentum", 0.5)), dim=1)
+    return {"new_bank": bank}
+
+
+def ema(t, p):
+    return {"new_target": torch.lerp(t["value"], t["target"], t["momentum"])}
+
+
+def step_of(name):
+    """One step of PyTorch's optimiser (LARS: optimizers.py's), after schedule[1] - 1 others."""
+
+    def op(t, p):
+        lr, step = (float(x) for x in t["schedule"])
+        param = torch.nn.Parameter(t["param"].clone())
+        param.grad = t["grad"]
+        optimizer = optimizers.build(name, [param], p)
+        optimizers.set_lr(optimizer, lr)
+        for theirs, ours in optimizers.STATES[name].items():
+            optimizer.state[param][theirs] = t[ours].clone()
+        if name == "adamw":
+            optimizer.state[param]["step"] = torch.tensor(step - 1)
+        optimizer.step()
+        new = {"param": param, **optimizers.states(name, optimizer, param)}
+        return {f"new_{k}": v for k, v in new.items()}
+
+    op.__name__ = name
+    return op
+
+
+sgd, lars, adamw = (step_of(name) for name in ("sgd", "lars", "adamw"))
+
 # What an op takes that no gradient flows to.
 CONSTANTS = {
     "soft_cross_entropy": {"targets"},
@@ -201,6 +255,13 @@ CONSTANTS = {
     "patch_norm": {"x"},
     "info_nce": {"queue"},
     "nearest": {"z", "support"},
+    "unit_rows": {"weight"},
+    "enqueue": {"schedule", "rows", "queue"},
+    "memory_bank": {"rows", "bank"},
+    "ema": {"momentum", "value", "target"},
+    "sgd": {"schedule", "grad", "param", "momentum"},
+    "lars": {"schedule", "grad", "param", "momentum"},
+    "adamw": {"schedule", "grad", "param", "exp_avg", "exp_avg_sq"},
 }
 
 
@@ -526,11 +587,80 @@ query_case("batch_many", 150, 12, 0.1)
 for name, n, k, d in [("small", 5, 7, 8), ("many", 40, 300, 12), ("batch_1", 1, 9, 5)]:
     case(nearest, name, {}, lambda normal, n=n, k=k, d=d: {"z": normal(n, d), "support": normal(k, d)})
 
+for name, shape in [("small", (5, 7)), ("one_row", (1, 33)), ("one_column", (4, 1))]:
+    case(unit_rows, name, {}, lambda normal, shape=shape: {"weight": normal(*shape)})
+case(unit_rows, "scales", {}, lambda normal: {"weight": normal(3, 9) * np.float32([[1e-3], [1], [1e3]])})
+
+
+def schedule(step, lr=0.25):
+    return np.float32([lr, step])
+
+
+def enqueue_case(name, step, n, k, d):
+    make = lambda normal: {"schedule": schedule(step), "rows": normal(n, d), "queue": normal(k, d)}
+    case(enqueue, name, {}, make)
+
+
+enqueue_case("first", 1, 5, 12, 7)
+enqueue_case("wraps", 3, 5, 12, 8)
+enqueue_case("odd", 9, 7, 13, 33)
+enqueue_case("batch_1", 6, 1, 4, 3)
+enqueue_case("larger_than_the_queue", 2, 11, 4, 5)
+
+
+def bank_case(name, n, k, d, params):
+    def make(normal):
+        index = normal(k).argsort()[:n].astype("<i8")
+        return {"rows": normal(n, d), "index": index, "bank": unit(normal(k, d)).astype("<f4")}
+
+    case(memory_bank, name, params, make)
+
+
+bank_case("small", 5, 9, 8, {})
+bank_case("odd", 13, 31, 33, {"momentum": 0.9})
+bank_case("whole_bank", 7, 7, 5, {"momentum": 0.25})
+bank_case("batch_1", 1, 3, 150, {})
+bank_case("replaces", 4, 6, 3, {"momentum": 0.0})
+
+for name, momentum, shape in [("small", 0.9, (5, 7)), ("vector", 0.996, (33,)), ("kept", 1.0, (3, 2))]:
+    make = lambda normal, m=momentum, shape=shape: {
+        "momentum": np.float32([m]),
+        "value": normal(*shape),
+        "target": normal(*shape),
+    }
+    case(ema, name, {}, make)
+
+
+def rounded(setting):
+    """To f32, as inputs are: 1 - 0.999 is off by 1e-5 otherwise."""
+    if isinstance(setting, list):
+        return [rounded(x) for x in setting]
+    return float(np.float32(setting)) if isinstance(setting, float) else setting
+
+
+def step_case(op, name, shape, params, scale=1.0):
+    def make(normal):
+        states = optimizers.STATES[op.__name__].values()
+        given = {"schedule": schedule(3), "grad": normal(*shape) * np.float32(scale), "param": normal(*shape)}
+        return given | {k: normal(*shape) ** 2 if k == "exp_avg_sq" else normal(*shape) for k in states}
+
+    settings = optimizers.SETTINGS[op.__name__] | params
+    case(op, name, {k: rounded(v) for k, v in settings.items()}, make)
+
+
+for op in (sgd, lars, adamw):
+    step_case(op, "matrix", (5, 7), {"weight_decay": 0.1})
+    step_case(op, "vector", (33,), {"weight_decay": 0.1})  # Not decayed.
+    step_case(op, "filters", (6, 3, 3, 5), {})
+step_case(lars, "clipped", (5, 7), {"eta": 1.0}, scale=0.01)
+step_case(lars, "unclipped", (5, 7), {"eta": 1.0, "clip": False}, scale=0.01)
+step_case(adamw, "betas", (4, 9), {"betas": [0.5, 0.9], "eps": 0.1})
+
 # ---- Making them ----------------------------------------------------------------------------------------------------
 
 
-def golden(op, name, params, make):
-    """Tensors and metadata of one file."""
+def golden(op, name, params, make, worst):
+    """Tensors and metadata of one file. `worst` takes what the libraries' results differ by."""
     rng = np.random.default_rng(zlib.crc32(f"{op.__name__}/{name}".encode()))
     normal = lambda *shape: rng.standard_normal(shape).astype("<f4")
     given = make(normal)
@@ -546,14 +676,18 @@ def golden(op, name, params, make):
     outputs = op(tensors, params)
     file = dict(inputs)
     file |= {k: f32(v) for k, v in outputs.items()}
+    first, value = next(iter(outputs.items()))
+    given_gradient, gradients = None, []
     if trained:
-        first, value = next(iter(outputs.items()))
         upstream = given.get(f"d_{first}")
         if upstream is None:
             upstream = normal(*value.shape)
-        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], torch.from_numpy(upstream).double())
+        given_gradient = torch.from_numpy(upstream).double()
+        gradients = torch.autograd.grad(value, [tensors[k] for k in trained], given_gradient)
         file |= {f"d_{first}": upstream}
         file |= {f"d_{k}": f32(g) for k, g in zip(trained, gradients)}
+    case = f"{op.__name__}/{name}"
+    libraries.compare(case, op.__name__, tensors, params, trained, value, given_gradient, gradients, worst)
     metadata = {
         "op": op.__name__,
         "params": json.dumps(params),
@@ -564,22 +698,34 @@ def golden(op, name, params, make):
     return file, metadata
 
 
+def shown(setting):
+    """As few digits as tell an f32."""
+    if isinstance(setting, list):
+        return [shown(x) for x in setting]
+    return float(str(np.float32(setting))) if isinstance(setting, float) else setting
+
+
 def main():
     torch.set_num_threads(1)
     for old in OUT.glob("*.safetensors"):
         old.unlink()
+    worst = {}
     print("| file | inputs | parameters |\n| --- | --- | --- |")
     for op, name, params, make, scales in CASES:
-        file, metadata = golden(op, name, params, make)
+        file, metadata = golden(op, name, params, make, worst)
         if scales:
             metadata["scales"] = json.dumps(scales)
         path = OUT / f"{op.__name__}__{name}.safetensors"
         assert not path.exists(), f"two cases are called {path.stem}"
         save(path, file, metadata)
         shapes = " ".join(f"{k}{list(file[k].shape)}".replace(" ", "") for k in json.loads(metadata["inputs"]))
-        print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {v}' for k, v in params.items())} |")
+        print(f"| `{path.stem}` | {shapes} | {', '.join(f'{k} {shown(v)}' for k, v in params.items())} |")
     size = sum(f.stat().st_size for f in OUT.iterdir())
     print(f"{len(CASES)} files, {size / 1e6:.2f} MB", file=sys.stderr)
+    for (library, op), off in sorted(worst.items()):
+        print(f"{library}'s {op}: off by {off:.1e} at most", file=sys.stderr)
+    for library in {"lightly", "solo"} - set(libraries.HERE):
+        print(f"{library} cannot be imported: not compared", file=sys.stderr)
 
 
 if __name__ == "__main__":

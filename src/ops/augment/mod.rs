@@ -213,7 +213,7 @@ pub const SPEC: OpSpec = OpSpec {
     inputs: &[
         Operand::new("images", "[M,H,W,C]").of(DType::U8),
         Operand::new("params", "[V·N,16]").full().constant(),
-        Operand::new("index", "[N]").of(DType::U32).optional(),
+        Operand::new("index", "[N]").of(DType::U32).index_of("images", 0).optional(),
     ],
     outputs: &[Operand::new("y", "[V·N,S,S,C]").constant()],
     defaults: || json!(Augment::default()),

@@ -13,7 +13,7 @@ pub mod standardize;
 mod tests;
 
 use super::table::{Case, Fill, OpSpec, Operand, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Launch, Operands as Places};
 use crate::graph::{Graph, TensorId, Vjp};
 use crate::tensor::TensorType;
@@ -78,6 +78,7 @@ impl Op for Forward {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let name = self.name();
+        checks::not_negative(name, "eps", self.bn.eps)?;
         let x = &inputs[0];
         let Some(&c) = x.shape.last().filter(|_| x.shape.len() >= 2 && x.elements() > 0) else {
             return Err(Error::op(name, format!("`x` must be [N,…,C] and not empty, but is {x}")));

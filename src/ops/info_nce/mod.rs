@@ -14,9 +14,8 @@ pub(super) use launches::{Unit, tiles as gpu_tiles};
 
 use super::l2_normalize::normalized;
 use super::similarities::{self, COLS, LogSum, ROWS, dot, normalize_rows, similarities};
-use super::soft_cross_entropy::check_divisor;
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Launch, Operands};
 use crate::graph::Vjp;
 use crate::tensor::TensorType;
@@ -47,7 +46,7 @@ impl Op for InfoNce {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        check_divisor(self.name(), "temperature", self.temperature)?;
+        checks::divisor(self.name(), "temperature", self.temperature)?;
         let [q, k, rest @ ..] = inputs else {
             return Err(Error::op(self.name(), "takes q, k and optionally queue"));
         };

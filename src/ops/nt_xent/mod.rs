@@ -11,7 +11,7 @@ pub use launches::KERNELS;
 use super::l2_normalize::{norm_backward, normalized};
 use super::similarities::{self, COLS, EPS, ROWS, normalize_rows, similarities};
 use super::table::{Case, OpSpec, Operand, Tensor64, parse};
-use super::{Args, Cost, Op, moved};
+use super::{Args, Cost, Op, checks, moved};
 use crate::device::launch::{Launch, Operands};
 use crate::graph::Vjp;
 use crate::linalg::{Mat, gemm};
@@ -43,12 +43,7 @@ impl NtXent {
                 format!("`z` must hold two views of at least two images, rows i and i + N, but is {z}");
             return Err(Error::op("nt_xent", what));
         }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(Error::op(
-                "nt_xent",
-                format!("temperature must be positive, but is {}", self.temperature),
-            ));
-        }
+        checks::divisor("nt_xent", "temperature", self.temperature)?;
         Ok([rows, d])
     }
 }
