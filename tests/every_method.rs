@@ -218,6 +218,22 @@ fn every_method_on_a_gpu_in_bf16() {
     follows_the_cpu("cuda", "bf16", BF16);
 }
 
+/// A moving average of unit rows is shorter than one.
+#[test]
+fn prototypes_of_dinos_teacher_stay_at_unit_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = pictures(dir.path());
+    let more = ["loss.freeze=0", "loss.momentum=0.5"];
+    let (_, state) = train(&config(&data, "dino", "cpu", "f32", &more).unwrap(), &data, 3, &[]);
+    let teacher = &state["teacher.prototypes.weight"];
+    assert_ne!(teacher.bytes(), state["prototypes.weight"].bytes());
+    let d = teacher.shape[1];
+    for row in teacher.as_f32().unwrap().chunks_exact(d) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        assert!((length - 1.0).abs() < 1e-6, "{length}");
+    }
+}
+
 #[test]
 fn settings_that_cannot_work_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -246,11 +262,17 @@ fn settings_that_cannot_work_are_named() {
     fails("deepcluster-v2", "loss.prototypes=[1000]", "loss.prototypes");
     fails("w-mse", "loss.slice=3", "loss.slice");
     fails("w-mse", "projector.out=16", "loss.slice");
+    fails("w-mse", "loss.eps=7", "loss.eps");
     fails("barlow-twins", "loss.lambda=nan", "loss.lambda");
+    fails("vicreg", "loss.sim=-1", "loss.sim");
+    fails("vicreg", "loss.std=nan", "loss.std");
+    fails("vicreg", "loss.cov=inf", "loss.cov");
+    fails("byol", "loss.scale=0", "loss.scale");
     fails("byol", "loss.predictor_hidden=0", "loss.predictor_hidden");
     fails("jigsaw", "loss.permutations=1", "loss.permutations");
     fails("jigsaw", "loss.tile.gap=1.0", "loss.tile.gap");
     fails("pirl", "loss.lambda=2", "loss.lambda");
+    fails("pirl", "loss.negatives=0", "must be at least 1");
     fails("pirl", "loss.transform='flip'", "flip");
     fails("hashtag", "data.sidecar='nowhere.csv'", "nowhere.csv");
 }

@@ -138,6 +138,11 @@ fn ten_steps_of_moco_v2_equal_lightly() {
 }
 
 #[test]
+fn ten_steps_of_symmetric_moco_v2_equal_lightly() {
+    ten_steps_equal_lightly("moco_v2_plus");
+}
+
+#[test]
 fn ten_steps_of_byol_equal_lightly() {
     ten_steps_equal_lightly("byol");
 }

@@ -8,8 +8,6 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug)]
 pub struct Predictor {
     pub hidden: usize,
-    /// Batch norm behind the last layer too, as in MoCo v3.
-    pub batch_norm_last: bool,
 }
 
 impl Predictor {
@@ -22,8 +20,7 @@ impl Predictor {
         graph.scope("predictor", |graph| {
             let x = linear(graph, "0", z, self.hidden, false)?;
             let x = batch_norm(graph, "1", x, None, true, mode)?;
-            let y = linear(graph, "3", x, d, !self.batch_norm_last)?;
-            if self.batch_norm_last { batch_norm(graph, "4", y, None, false, mode) } else { Ok(y) }
+            linear(graph, "3", x, d, true)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! BYOL: a student predicts what a slowly moving teacher makes of the other view. No negatives.
 
-use super::settings::{fill, share};
+use super::settings::{fill, positive, share};
 use super::{BASE, Family, Method, Ramp, Recorded};
 use crate::nn::Predictor;
 use crate::ops::cosine_loss::CosineLoss;
@@ -12,11 +12,13 @@ struct Settings {
     momentum: f32,
     momentum_end: f32,
     predictor_hidden: usize,
+    /// The whole loss times this: equation 2 at 1, the mean of the two cosines at 1/4.
+    scale: f32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { momentum: 0.99, momentum_end: 1.0, predictor_hidden: 512 }
+        Self { momentum: 0.99, momentum_end: 1.0, predictor_hidden: 512, scale: 1.0 }
     }
 }
 
@@ -28,10 +30,11 @@ pub const METHOD: Method = Method {
     avoids_collapse: "asymmetry: a predictor on one branch, no gradient and a moving average on the other",
     settings: fill::<Settings>,
     record: |r| {
-        let Settings { momentum, momentum_end, predictor_hidden } = r.settings()?;
+        let Settings { momentum, momentum_end, predictor_hidden, scale } = r.settings()?;
         share("momentum", momentum)?;
         share("momentum_end", momentum_end)?;
-        let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: false };
+        positive("scale", scale)?;
+        let predictor = Predictor { hidden: predictor_hidden };
         let images = [r.views(0..1)?, r.views(1..2)?];
         let (mut p, mut z, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for view in images {
@@ -48,7 +51,7 @@ pub const METHOD: Method = Method {
         let mut terms = Vec::new();
         for (view, other) in [(0, 1), (1, 0)] {
             // ‖p − z‖² of unit vectors is 2 − 2 cos.
-            terms.push((2.0, r.graph.apply1(CosineLoss, &[p[view], targets[other]])?));
+            terms.push((2.0 * scale, r.graph.apply1(CosineLoss, &[p[view], targets[other]])?));
         }
         let loss = r.sum(&terms)?;
         r.follow(Ramp::cosine(momentum, momentum_end))?;

@@ -12,6 +12,7 @@ use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::linear::linear;
 use crate::ops::soft_cross_entropy::SoftCrossEntropy;
 use crate::ops::softmax::Softmax;
+use crate::ops::unit_rows::unit_rows;
 use crate::optim::ema;
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,12 @@ pub const METHOD: Method = Method {
         }
         let loss = r.sum(&terms)?;
         r.follow(Ramp::cosine(s.momentum, s.momentum_end))?;
+        if !frozen {
+            // An average of unit rows is shorter than they are.
+            let lost = || Error::Graph("dino's teacher has no prototypes".into());
+            let prototypes = r.graph.find("teacher.prototypes.weight").ok_or_else(lost)?;
+            r.after(move |graph| unit_rows(graph, prototypes));
+        }
         let both = r.graph.apply1(Concat, &teacher)?;
         let mean = r.graph.apply1(ColumnMean, &[both])?;
         let keep = r.scheduled("center_momentum", Ramp::constant(s.center_momentum))?;

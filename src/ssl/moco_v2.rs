@@ -3,6 +3,7 @@
 use super::settings::{fill, positive, share};
 use super::{BASE, Family, Method, Ramp, Recorded};
 use crate::graph::Init;
+use crate::ops::concat::Concat;
 use crate::ops::enqueue::enqueue;
 use crate::ops::info_nce::InfoNce;
 use crate::ops::l2_normalize::L2Normalize;
@@ -80,7 +81,8 @@ pub const METHOD: Method = Method {
         let loss = r.sum(&terms)?;
         r.follow(Ramp::cosine(momentum, momentum_end))?;
         let schedule = r.schedule;
-        let newest = keys[0];
+        // Both views' keys, behind both terms: a query never meets the other key of its own image in this step.
+        let newest = if symmetric { r.graph.apply1(Concat, &keys)? } else { keys[0] };
         r.after(move |graph| enqueue(graph, bank, newest, schedule));
         let embeddings = if symmetric { q } else { vec![q[0], keys[0]] };
         Ok(Recorded { loss, embeddings })

@@ -33,7 +33,7 @@ pub const METHOD: Method = Method {
         positive("temperature", temperature)?;
         share("momentum", momentum)?;
         share("momentum_end", momentum_end)?;
-        let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: true };
+        let predictor = Predictor { hidden: predictor_hidden };
         let images = [r.views(0..1)?, r.views(1..2)?];
         let (mut z, mut k, mut terms) = (Vec::new(), Vec::new(), Vec::new());
         for view in images {

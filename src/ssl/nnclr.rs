@@ -40,7 +40,7 @@ pub const METHOD: Method = Method {
         if queue == 0 {
             return Err(Error::config("loss.queue", "must be at least 1: neighbours are sought in it"));
         }
-        let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: false };
+        let predictor = Predictor { hidden: predictor_hidden };
         let z = r.embed_two()?;
         let [_, d] = r.graph.ty(z[0]).dims("nnclr", "z")?;
         let support = r.state("queue", [queue, d], Init::UnitRows)?;

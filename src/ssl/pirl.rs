@@ -8,16 +8,16 @@ use super::pretext::permutations::{Permutation, permutations};
 use super::pretext::rotation::TURNS;
 use super::pretext::tiles::{CELLS, Cut};
 use super::settings::{fill, positive, share};
-use super::{BASE, Family, Labels, Method, Recorded};
-use crate::Error;
+use super::{BASE, Family, Labels, Method, Recorded, Recorder};
 use crate::augment::{Policy, draw, stream};
-use crate::graph::Init;
-use crate::nn;
+use crate::graph::{Init, TensorId};
+use crate::nn::{self, Mode};
 use crate::ops::cast;
 use crate::ops::gather::Gather;
 use crate::ops::info_nce::InfoNce;
 use crate::ops::memory_bank::remember;
 use crate::ops::rotate::Rotate;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -84,6 +84,9 @@ pub const METHOD: Method = Method {
         positive("temperature", s.temperature)?;
         share("lambda", s.lambda)?;
         share("momentum", s.momentum)?;
+        if s.negatives == 0 {
+            return Err(Error::config("loss.negatives", "must be at least 1: they are all that repels"));
+        }
         let (images, batch) = (r.spec.data.images, r.spec.batch);
         let count = s.negatives.min(images.saturating_sub(batch));
         if count == 0 {
@@ -96,7 +99,7 @@ pub const METHOD: Method = Method {
             Transform::Jigsaw => {
                 let tiles = r.views(1..1 + CELLS)?;
                 // Tiles are brought to one brightness in neither branch: the image's feature is to hold it.
-                let (whole, _) = assemble(r, tiles, false)?;
+                let (whole, _) = assemble(r, tiles, project_transformed)?;
                 nn::linear(r.graph, "transformed", whole, d, true)?
             }
             Transform::Rotation => {
@@ -104,8 +107,7 @@ pub const METHOD: Method = Method {
                 let view = r.views(1..2)?;
                 let turned = r.graph.apply1(Rotate, &[view, turns])?;
                 let features = r.encode(turned)?;
-                let z = r.project(features)?;
-                nn::linear(r.graph, "transformed", z, d, true)?
+                project_transformed(r, features)?
             }
         };
         let bank = r.state(BANK, [images, d], Init::UnitRows)?;
@@ -130,6 +132,12 @@ pub const METHOD: Method = Method {
     },
     ..BASE
 };
+
+/// The head of transformed images, the paper's g, apart from the plain ones', f.
+fn project_transformed(r: &mut Recorder, features: TensorId) -> Result<TensorId> {
+    let head = r.spec.projector;
+    r.graph.scope("transformed", |graph| head.record(graph, features, Mode::Train))
+}
 
 /// A view of the image, then the transformed one.
 struct Pair {

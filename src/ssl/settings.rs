@@ -26,6 +26,14 @@ pub fn positive(key: &str, value: f32) -> Result<()> {
     Err(Error::config(format!("loss.{key}"), format!("must be a number above 0, but is {value}")))
 }
 
+/// An error unless `value` is a finite number from 0.
+pub fn weight(key: &str, value: f32) -> Result<()> {
+    if value >= 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::config(format!("loss.{key}"), format!("must be a number of at least 0, but is {value}")))
+}
+
 /// An error unless `value` is from 0 to 1.
 pub fn share(key: &str, value: f32) -> Result<()> {
     if (0.0..=1.0).contains(&value) {

@@ -31,7 +31,7 @@ pub const METHOD: Method = Method {
     settings: fill::<Settings>,
     record: |r| {
         let Settings { predictor_hidden, stop_gradient, constant_predictor_lr } = r.settings()?;
-        let predictor = Predictor { hidden: predictor_hidden, batch_norm_last: false };
+        let predictor = Predictor { hidden: predictor_hidden };
         if constant_predictor_lr {
             r.hold_lr("predictor.")?;
         }

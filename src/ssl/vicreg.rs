@@ -1,6 +1,6 @@
 //! VICReg: views agree (invariance), features keep their spread (variance) and have nothing in common (covariance).
 
-use super::settings::fill;
+use super::settings::{fill, weight};
 use super::{BASE, Family, Method, Recorded};
 use crate::ops::vicreg::Vicreg;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub const METHOD: Method = Method {
     settings: fill::<Settings>,
     record: |r| {
         let Settings { sim, std, cov } = r.settings()?;
+        for (key, value) in [("sim", sim), ("std", std), ("cov", cov)] {
+            weight(key, value)?;
+        }
         let z = r.embed_two()?;
         let loss = Vicreg { sim, std, cov, ..Vicreg::default() }.record(r.graph, z[0], z[1])?;
         Ok(Recorded { loss, embeddings: z.to_vec() })

@@ -1,6 +1,6 @@
 //! W-MSE: embeddings are whitened over the batch before the views are compared, so they cannot fall together.
 
-use super::settings::fill;
+use super::settings::{fill, share};
 use super::{BASE, Family, Method, Recorded};
 use crate::ops::cosine_loss::CosineLoss;
 use crate::ops::rows::Rows;
@@ -32,6 +32,7 @@ pub const METHOD: Method = Method {
     settings: fill::<Settings>,
     record: |r| {
         let Settings { slice, eps } = r.settings()?;
+        share("eps", eps)?;
         let batch = r.spec.batch;
         let slice = slice.min(batch);
         if slice == 0 || !batch.is_multiple_of(slice) {

@@ -50,7 +50,9 @@ TEACHER = {"momentum": 0.9, "momentum_end": 1.0}
 # method -> rusa's settings of head and loss, peak learning rate
 METHODS = {
     "moco-v2": (HEAD, {"temperature": 0.2, "queue": 32, "symmetric": False, **TEACHER}, 0.03),
-    "byol": (HEAD | {"batch_norm": True}, {"predictor_hidden": 48, **TEACHER}, 0.005),
+    "moco-v2+": (HEAD, {"temperature": 0.2, "queue": 32, "symmetric": True, **TEACHER}, 0.03),
+    # A quarter of the paper's loss is lightly's.
+    "byol": (HEAD | {"batch_norm": True}, {"predictor_hidden": 48, "scale": 0.25, **TEACHER}, 0.02),
     "simsiam": (
         HEAD | {"layers": 3, "batch_norm": True, "batch_norm_last": True},
         {"predictor_hidden": 16},
@@ -64,6 +66,11 @@ METHODS = {
         0.005,
     ),
 }
+
+
+def attribute(method):
+    """The method's name in Python and in file names."""
+    return method.replace("-", "_").replace("+", "_plus")
 
 
 class Network(nn.Module):
@@ -99,7 +106,7 @@ class Trainer:
         head, self.settings, self.peak = METHODS[method]
         self.net = Network(head, self.settings, encoder).to(dtype).train()
         self.teacher = copy.deepcopy(self.net).requires_grad_(False)
-        self.method, self.dtype, self.run = method, dtype, getattr(self, method.replace("-", "_"))
+        self.method, self.dtype, self.run = method, dtype, getattr(self, attribute(method))
         if "queue" in self.settings:
             size = (self.settings["queue"], OUT)
             self.nt_xent = NTXentLoss(self.settings["temperature"], memory_bank_size=size).to(dtype)
@@ -113,12 +120,26 @@ class Trainer:
             k = self.teacher(b)
         return self.nt_xent(q, k)
 
+    def moco_v2_plus(self, a, b):
+        q = [self.net(view) for view in (a, b)]
+        with torch.no_grad():
+            k = [F.normalize(self.teacher(view), dim=1) for view in (b, a)]
+        bank = self.nt_xent.memory_bank
+        # lightly's loss would put the first term's keys into the bank before the second reads it.
+        bank._dequeue_and_enqueue = lambda keys: None
+        loss = 0.5 * (self.nt_xent(q[0], k[0]) + self.nt_xent(q[1], k[1]))
+        del bank._dequeue_and_enqueue
+        if loss.requires_grad:
+            for keys in k:
+                bank._dequeue_and_enqueue(keys)
+        return loss
+
     def byol(self, a, b):
         p = [self.net.predictor(self.net(view)) for view in (a, b)]
         with torch.no_grad():
             z = [self.teacher(view) for view in (a, b)]
         similarity = NegativeCosineSimilarity()
-        return 2 * (similarity(p[0], z[1]) + similarity(p[1], z[0]))
+        return 0.5 * (similarity(p[0], z[1]) + similarity(p[1], z[0]))
 
     def simsiam(self, a, b):
         z = [self.net(view) for view in (a, b)]
@@ -238,14 +259,14 @@ def make(method, views, encoder):
     tensors |= {f"final.{k}": f32(v) for k, v in end.items()}
     head, loss, _ = METHODS[method]
     metadata = {
-        "method": method,
+        "method": method.removesuffix("+"),
         "projector": json.dumps(head),
         "loss": json.dumps(loss),
         "optimizer": json.dumps({"name": "sgd", **optimizers.SETTINGS["sgd"]}),
         "lightly": lightly.__version__,
         "torch": torch.__version__,
     }
-    path = HERE / f"{method.replace('-', '_')}_10_steps.safetensors"
+    path = HERE / f"{attribute(method)}_10_steps.safetensors"
     save(path, tensors, metadata)
     moved = sorted(((end[k] - v).norm() / v.norm().clamp(min=1e-12)).item() for k, v in begin.items() if v.ndim > 1)
     f32_error, *noise = [other.errors(t) for other in others]

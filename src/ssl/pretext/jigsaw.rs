@@ -58,7 +58,8 @@ pub const METHOD: Method = Method {
     record: |r| {
         let s: Settings = r.settings()?;
         let tiles = r.views(0..CELLS)?;
-        let (whole, each) = assemble(r, tiles, s.patch_norm)?;
+        let tiles = if s.patch_norm { r.graph.apply1(PatchNorm::default(), &[tiles])? } else { tiles };
+        let (whole, each) = assemble(r, tiles, |r, features| r.project(features))?;
         let hidden = r.graph.scope("solver", |graph| {
             let x = nn::linear(graph, "0", whole, s.hidden, false)?;
             nn::batch_norm(graph, "1", x, None, true, Mode::Train)
@@ -72,15 +73,15 @@ pub const METHOD: Method = Method {
     ..BASE
 };
 
-/// Nine tiles \[9·N,…\], each through encoder and head alone: their outputs side by side \[N,9·D\], and one by one \[9·N,D\].
+/// Nine tiles \[9·N,…\], each through encoder and `head` alone: their outputs side by side \[N,9·D\], and one by one
+/// \[9·N,D\].
 pub(in crate::ssl) fn assemble(
     r: &mut Recorder,
     tiles: TensorId,
-    patch_norm: bool,
+    head: impl FnOnce(&mut Recorder, TensorId) -> Result<TensorId>,
 ) -> Result<(TensorId, TensorId)> {
-    let tiles = if patch_norm { r.graph.apply1(PatchNorm::default(), &[tiles])? } else { tiles };
     let features = r.encode(tiles)?;
-    let each = r.project(features)?;
+    let each = head(r, features)?;
     Ok((r.graph.apply1(ConcatViews { views: CELLS }, &[each])?, each))
 }
 
