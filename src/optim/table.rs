@@ -196,7 +196,7 @@ pub const ADAMW: OpSpec = OpSpec {
     outputs: &[tensor("new_param"), tensor("new_exp_avg"), tensor("new_exp_avg_sq")],
     defaults: || defaults(ADAMW_SETTINGS),
     record: |graph, params, t| {
-        let adamw = AdamW(settings("adamw", ADAMW_SETTINGS, params)?);
+        let adamw = AdamW { optimizer: settings("adamw", ADAMW_SETTINGS, params)?, decoupled: true };
         record(graph, adamw, t, &["param", "exp_avg", "exp_avg_sq"])
     },
     reference: |params, t| {
