@@ -292,7 +292,7 @@ fn a_summary_and_diagnose_have_one_verdict() {
         ("deepcluster-v2", ["prototypes", "loss"]),
     ] {
         let config = config(&data, method, "cpu", "f32", &[]).unwrap();
-        let folder = RunFolder::new(&runs.path().join(method));
+        let folder = RunFolder::new(runs.path().join(method));
         folder.write_config(&config).unwrap();
         let mut watch = Until { steps: u64::MAX, losses: Vec::new() };
         assert_eq!(pretrain(&config, &data, &folder, &mut watch).unwrap(), End::Finished);

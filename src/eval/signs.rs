@@ -47,8 +47,8 @@ fn on_prototypes(p: DeadPrototypes, advice: &str) -> Verdict {
     let least = prototypes.saturating_sub(images);
     if (dead - least.min(dead)) as f64 > 0.1 * prototypes as f64 {
         let what = format!(
-            "{dead} of {prototypes} prototypes have none of {images} images: images are told apart by the other {}, \
-             and the rest of the task is idle. {advice}",
+            "{dead} of {prototypes} prototypes have none of {images} images; the other {} share them, so the task is \
+             coarser than it is set to be. Whether the features suffer, the probes tell. {advice}",
             prototypes - dead
         );
         return Verdict::Warning(what.trim_end().into());
