@@ -1,4 +1,5 @@
-// p[i] = p[i] - lr decay p[i];  m[i] = m[i] + (1 - b1) (g[i] - m[i]);  v[i] = b2 v[i] + (1 - b2) g[i]^2
+// With decoupled p[i] = p[i] - lr decay p[i] (AdamW), else g[i] = g[i] + decay p[i] (Adam);  m[i] = m[i] + (1 - b1) (g[i] - m[i])
+// v[i] = b2 v[i] + (1 - b2) g[i]^2
 // p[i] = p[i] - lr / c1 m[i] / (sqrt(v[i]) / sqrt(c2) + eps);  half[i] = bf16(p[i]);  ck = 1 - bk^step
 //
 // Memory    table[gridDim.x] read, see multi_tensor.cuh: value p, state0 m and state1 v read and overwritten, gradient
@@ -19,7 +20,8 @@
 #include "multi_tensor.cuh"
 
 extern "C" __global__ void __launch_bounds__(CHUNK_BLOCK)
-adamw_f32(float b1, float b2, float eps, const Chunk* __restrict__ table, const float* __restrict__ schedule)
+adamw_f32(float b1, float b2, float eps, unsigned decoupled, const Chunk* __restrict__ table,
+    const float* __restrict__ schedule)
 {
     __shared__ float corrections[2];
     const Chunk chunk = table[blockIdx.x];
@@ -34,7 +36,11 @@ adamw_f32(float b1, float b2, float eps, const Chunk* __restrict__ table, const 
     const float shrink = mul(lr, chunk.decay);
     const float rest1 = sub(1.0f, b1), rest2 = sub(1.0f, b2);
     for_each<2>(chunk, [&](float& p, float g, float& m, float& v) {
-        p = sub(p, mul(shrink, p));
+        if (decoupled) {
+            p = sub(p, mul(shrink, p));
+        } else {
+            g = add(g, mul(chunk.decay, p));
+        }
         m = add(m, mul(rest1, sub(g, m)));
         v = add(mul(b2, v), mul(mul(rest2, g), g));
         p = sub(p, __fdiv_rn(mul(step_size, m), add(__fdiv_rn(__fsqrt_rn(v), root), eps)));

@@ -99,6 +99,11 @@ fn lars_without_clipping_equals_its_definition() {
 }
 
 #[test]
+fn adam_equals_pytorch() {
+    equals_pytorch("adam");
+}
+
+#[test]
 fn adamw_equals_pytorch() {
     equals_pytorch("adamw");
 }

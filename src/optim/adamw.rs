@@ -1,6 +1,7 @@
-//! AdamW (Loshchilov & Hutter, ICLR 2019), as `torch.optim.AdamW`: weight decay acts on the parameter, not the gradient.
+//! Adam (Kingma & Ba, ICLR 2015) and AdamW (Loshchilov & Hutter, ICLR 2019), as `torch.optim`'s: they differ in where the
+//! weight decay acts, Adam's on the gradient, AdamW's on the parameter alone.
 //!
-//! p ← (1 − lr λ) p; m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; p ← p − lr m̂ / (√v̂ + eps), hats bias-corrected.
+//! AdamW: p ← (1 − lr λ) p, Adam: g ← g + λ p; then m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²; p ← p − lr m̂ / (√v̂ + eps), hats bias-corrected.
 
 use super::{Optimizer, fused, launches};
 use crate::Result;
@@ -9,11 +10,15 @@ use crate::ops::{Args, Cost, Op, moved};
 use crate::tensor::TensorType;
 
 #[derive(Debug)]
-pub struct AdamW(pub Optimizer);
+pub struct AdamW {
+    pub optimizer: Optimizer,
+    /// AdamW; false: Adam.
+    pub decoupled: bool,
+}
 
 impl Op for AdamW {
     fn name(&self) -> &'static str {
-        "adamw"
+        if self.decoupled { "adamw" } else { "adam" }
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
@@ -26,18 +31,21 @@ impl Op for AdamW {
     }
 
     fn launches(&self, on: &Operands) -> Result<Vec<Launch>> {
-        launches::adamw(on, &self.0)
+        launches::adamw(on, &self.optimizer, self.decoupled)
     }
 
     fn cpu(&self, args: &Args) {
         let (lr, step) = fused::schedule(args);
-        let ([b1, b2], eps) = (self.0.betas, self.0.eps);
+        let (Optimizer { betas: [b1, b2], eps, .. }, decoupled) = (self.optimizer.clone(), self.decoupled);
         let correction = |b: f32| (1.0 - f64::from(b).powf(f64::from(step))) as f32;
         let (step_size, root) = (lr / correction(b1), correction(b2).sqrt());
         let parameters = fused::parameters::<2>(args);
-        let decays: Vec<f32> = parameters.iter().map(|p| self.0.decay(p.shape)).collect();
+        let decays: Vec<f32> = parameters.iter().map(|p| self.optimizer.decay(p.shape)).collect();
         fused::for_each(parameters, &decays, |decay, p, g, [m, v]| {
-            *p -= lr * decay * *p;
+            let g = if decoupled { g } else { g + decay * *p };
+            if decoupled {
+                *p -= lr * decay * *p;
+            }
             *m += (1.0 - b1) * (g - *m);
             *v = b2 * *v + (1.0 - b2) * g * g;
             *p -= step_size * *m / (v.sqrt() / root + eps);

@@ -27,7 +27,7 @@ struct Chunk {
 
 kernel!(Sgd ["sgd_f32"] { momentum: f32, table: Address, schedule: Address });
 
-kernel!(AdamW ["adamw_f32"] { b1: f32, b2: f32, eps: f32, table: Address, schedule: Address });
+kernel!(AdamW ["adamw_f32"] { b1: f32, b2: f32, eps: f32, decoupled: u32, table: Address, schedule: Address });
 
 kernel!(Ema ["ema_f32"] { table: Address, momentum: Address });
 
@@ -83,10 +83,11 @@ pub fn sgd(on: &Operands, optimizer: &super::Optimizer) -> Result<Vec<Launch>> {
     Ok(vec![Launch::new("sgd_f32", blocks, 256, sgd)])
 }
 
-pub fn adamw(on: &Operands, optimizer: &super::Optimizer) -> Result<Vec<Launch>> {
+pub fn adamw(on: &Operands, optimizer: &super::Optimizer, decoupled: bool) -> Result<Vec<Launch>> {
     let (table, blocks) = table(on, 2, |shape| optimizer.decay(shape), |_| false)?;
     let [b1, b2] = optimizer.betas;
-    let adamw = AdamW { b1, b2, eps: optimizer.eps, table, schedule: on.input(0) };
+    let (eps, decoupled) = (optimizer.eps, decoupled.into());
+    let adamw = AdamW { b1, b2, eps, decoupled, table, schedule: on.input(0) };
     Ok(vec![Launch::new("adamw_f32", blocks, 256, adamw)])
 }
 

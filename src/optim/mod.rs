@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Optimizer {
-    /// `sgd`, `lars` or `adamw`.
+    /// `sgd`, `lars`, `adam` or `adamw`.
     pub name: String,
     /// Learning rate at a batch of 256; the peak is `lr × batch / 256`.
     pub lr: f32,
@@ -32,9 +32,9 @@ pub struct Optimizer {
     pub eta: f32,
     /// LARS: never scale a learning rate up.
     pub clip: bool,
-    /// AdamW.
+    /// Adam and AdamW.
     pub betas: [f32; 2],
-    /// AdamW.
+    /// Adam and AdamW.
     pub eps: f32,
     pub warmup_epochs: f32,
     /// Learning rate the warm-up starts from.
@@ -82,9 +82,9 @@ impl Optimizer {
         }
         let states = match self.name.as_str() {
             "sgd" | "lars" => vec!["momentum"],
-            "adamw" => vec!["exp_avg", "exp_avg_sq"],
+            "adam" | "adamw" => vec!["exp_avg", "exp_avg_sq"],
             other => {
-                let what = format!("there is no optimiser `{other}`; there are sgd, lars, adamw");
+                let what = format!("there is no optimiser `{other}`; there are sgd, lars, adam, adamw");
                 return Err(Error::config("optimizer.name", what));
             }
         };
@@ -99,7 +99,10 @@ impl Optimizer {
         match self.name.as_str() {
             "sgd" => graph.update(sgd::Sgd(self.clone()), &inputs, &outputs),
             "lars" => graph.update(lars::Lars(self.clone()), &inputs, &outputs),
-            _ => graph.update(adamw::AdamW(self.clone()), &inputs, &outputs),
+            name => {
+                let adamw = adamw::AdamW { optimizer: self.clone(), decoupled: name == "adamw" };
+                graph.update(adamw, &inputs, &outputs)
+            }
         }
     }
 

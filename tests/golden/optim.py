@@ -2,7 +2,7 @@
 """Golden vectors of the optimisers alone: python tests/golden/optim.py  (rewrites tests/golden/optim.safetensors)
 
 Four parameters, five steps, gradients and learning rates given:
-  lr [5], initial.<param>, gradient.<param> [5,...]; and after each step, under sgd, lars, lars_unclipped and adamw:
+  lr [5], initial.<param>, gradient.<param> [5,...]; and after each step, under sgd, lars, lars_unclipped, adam and adamw:
   <optimizer>.param.<param> [5,...], <optimizer>.momentum.<param> or .exp_avg.<param> and .exp_avg_sq.<param> [5,...].
 Metadata: each optimiser's settings as JSON under its name. Computed in f64 from f32 inputs, stored as f32.
 """

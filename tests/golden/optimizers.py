@@ -1,4 +1,4 @@
-"""The three optimisers, in the way rusa defines them, on torch tensors of any precision."""
+"""The four optimisers, in the way rusa defines them, on torch tensors of any precision."""
 
 import torch
 
@@ -38,11 +38,13 @@ class Lars(torch.optim.Optimizer):
 SETTINGS = {
     "sgd": {"momentum": 0.9, "weight_decay": 1e-4},
     "lars": {"momentum": 0.9, "weight_decay": 1e-4, "eta": 0.02, "clip": True},
+    "adam": {"betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.1},
     "adamw": {"betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
 }
 STATES = {
     "sgd": {"momentum_buffer": "momentum"},
     "lars": {"momentum_buffer": "momentum"},
+    "adam": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
     "adamw": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
 }
 
@@ -57,7 +59,7 @@ def build(name, params, settings):
     groups = [{"params": many, "weight_decay": decay}, {"params": few, "weight_decay": 0.0}]
     if name == "lars":
         return Lars(groups, lr=1.0, weight_decay=0.0, **settings)
-    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[name]
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
     return kind(groups, lr=1.0, **settings)
 
 
