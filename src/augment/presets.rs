@@ -13,12 +13,12 @@ pub struct Preset {
     /// Brightness, contrast, saturation, hue; with probability 0.8.
     jitter: [f32; 4],
     grayscale: f32,
-    /// Probability by view.
-    blur: [f32; 2],
+    /// Probability by view; the last is that of all later ones.
+    blur: &'static [f32],
     /// Length of the blur's kernel; 0: three standard deviations.
     kernel: usize,
-    /// Probability by view.
-    solarize: [f32; 2],
+    /// Probability by view; the last is that of all later ones.
+    solarize: &'static [f32],
     interpolation: Interpolation,
     statistics: Statistics,
     /// Where the numbers come from.
@@ -29,38 +29,49 @@ pub struct Preset {
 type Statistics = (&'static [f32], &'static [f32]);
 
 const CIFAR10: Statistics = (&[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]);
+const RAW: Statistics = (&[0.0; 3], &[1.0; 3]);
 const IMAGENET: Statistics = (&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]);
 const FASHION: Statistics = (&[0.2860], &[0.3530]);
 
 const STRONG: [f32; 4] = [0.8, 0.8, 0.8, 0.2];
+const MEDIUM: [f32; 4] = [0.6, 0.6, 0.6, 0.2];
 const WEAK: [f32; 4] = [0.4, 0.4, 0.4, 0.1];
 const BYOL: [f32; 4] = [0.4, 0.4, 0.2, 0.1];
 const GRAY: [f32; 4] = [0.8, 0.8, 0.0, 0.0];
 
 const SOLO: &str = "solo-learn, scripts/pretrain/cifar";
+const MULTI: &str = "solo-learn, scripts/pretrain/cifar-multicrop; its small crops have jitter 0.8";
 const LIGHTLY: &str = "lightly, cifar10_benchmark.py";
+const GOOGLE: &str = "google-research/simclr, README and data_util.py";
 const SIMCLR: &str = "Chen et al., SimCLR (ICML 2020), appendix A; kernel a tenth of 224 pixels";
 const OURS: &str = "ours, for gray 28-pixel images: SimCLR's strong jitter and blur without colour";
 
 /// Every preset. Flip 0.5, ratio 3/4 to 4/3, blur 0.1 to 2 pixels, solarization from 128/255 in all of them.
 #[rustfmt::skip]
 pub const PRESETS: &[Preset] = &[
-    //  name                      crop  jitter  gray blur        kernel solarize    interp.   statistics source
-    row("fashion-mnist",          0.20, GRAY,   0.0, [0.5, 0.5], 0,     [0.0, 0.0], Bilinear, FASHION,   OURS),
-    row("cifar-simclr",           0.08, STRONG, 0.2, [0.5, 0.5], 0,     [0.0, 0.0], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-moco-v2",          0.08, WEAK,   0.2, [0.5, 0.5], 0,     [0.0, 0.0], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-byol",             0.08, BYOL,   0.2, [0.0, 0.0], 0,     [0.0, 0.2], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-simsiam",          0.08, WEAK,   0.2, [0.5, 0.5], 0,     [0.0, 0.0], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-barlow-twins",     0.08, BYOL,   0.2, [0.0, 0.0], 0,     [0.0, 0.2], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-vicreg",           0.20, BYOL,   0.2, [0.0, 0.0], 0,     [0.1, 0.1], Bicubic,  CIFAR10,   SOLO),
-    row("cifar-swav",             0.08, STRONG, 0.2, [0.5, 0.5], 0,     [0.0, 0.0], Bicubic,  CIFAR10,   SOLO),
-    row("lightly-cifar-simclr",   0.08, WEAK,   0.2, [0.0, 0.0], 0,     [0.0, 0.0], Bilinear, IMAGENET,  LIGHTLY),
-    row("lightly-cifar-moco",     0.08, WEAK,   0.2, [0.0, 0.0], 0,     [0.0, 0.0], Bilinear, IMAGENET,  LIGHTLY),
-    row("lightly-cifar-byol",     0.08, BYOL,   0.2, [0.0, 0.0], 0,     [0.0, 0.2], Bilinear, IMAGENET,  LIGHTLY),
-    row("lightly-cifar-simsiam",  0.20, WEAK,   0.2, [0.0, 0.0], 0,     [0.0, 0.0], Bilinear, IMAGENET,  LIGHTLY),
-    row("lightly-cifar-barlow-twins", 0.08, BYOL, 0.2, [0.0, 0.0], 0,   [0.0, 0.2], Bilinear, IMAGENET,  LIGHTLY),
-    row("lightly-cifar-swav",     0.14, WEAK,   0.2, [0.0, 0.0], 0,     [0.0, 0.0], Bilinear, IMAGENET,  LIGHTLY),
-    row("imagenet-simclr",        0.08, STRONG, 0.2, [0.5, 0.5], 23,    [0.0, 0.0], Bicubic,  IMAGENET,  SIMCLR),
+    //  name                         crop  jitter  gray blur              kernel solarize         interp.   statistics source
+    row("fashion-mnist",             0.20, GRAY,   0.0, &[0.5],           0,     &[0.0],           Bilinear, FASHION,  OURS),
+    row("cifar-simclr",              0.08, STRONG, 0.2, &[0.5],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-moco-v2",             0.08, WEAK,   0.2, &[0.5],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-moco-v3",             0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bicubic,  CIFAR10,  SOLO),
+    row("cifar-nnclr",               0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bicubic,  CIFAR10,  SOLO),
+    row("cifar-byol",                0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bicubic,  CIFAR10,  SOLO),
+    row("cifar-simsiam",             0.08, WEAK,   0.2, &[0.5],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-dino",                0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bicubic,  CIFAR10,  SOLO),
+    row("cifar-barlow-twins",        0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bicubic,  CIFAR10,  SOLO),
+    row("cifar-vicreg",              0.20, BYOL,   0.2, &[0.0],           0,     &[0.1],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-w-mse",               0.20, STRONG, 0.2, &[0.0],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-swav",                0.08, STRONG, 0.2, &[0.5],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("cifar-swav-multicrop",      0.20, MEDIUM, 0.2, &[0.0, 0.0, 0.1], 0,     &[0.0, 0.2, 0.1], Bicubic,  CIFAR10,  MULTI),
+    row("cifar-deepcluster-v2",      0.08, STRONG, 0.2, &[0.5],           0,     &[0.0],           Bicubic,  CIFAR10,  SOLO),
+    row("lightly-cifar-simclr",      0.08, WEAK,   0.2, &[0.0],           0,     &[0.0],           Bilinear, IMAGENET, LIGHTLY),
+    row("lightly-cifar-moco",        0.08, WEAK,   0.2, &[0.0],           0,     &[0.0],           Bilinear, IMAGENET, LIGHTLY),
+    row("lightly-cifar-byol",        0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bilinear, IMAGENET, LIGHTLY),
+    row("lightly-cifar-simsiam",     0.20, WEAK,   0.2, &[0.0],           0,     &[0.0],           Bilinear, IMAGENET, LIGHTLY),
+    row("lightly-cifar-barlow-twins", 0.08, BYOL,   0.2, &[0.0],           0,     &[0.0, 0.2],      Bilinear, IMAGENET, LIGHTLY),
+    row("lightly-cifar-swav",        0.14, WEAK,   0.2, &[0.0],           0,     &[0.0],           Bilinear, IMAGENET, LIGHTLY),
+    row("google-cifar-simclr",       0.08, WEAK,   0.2, &[0.0],           0,     &[0.0],           Bicubic,  RAW,      GOOGLE),
+    row("imagenet-simclr",           0.08, STRONG, 0.2, &[0.5],           23,    &[0.0],           Bicubic,  IMAGENET, SIMCLR),
 ];
 
 #[allow(clippy::too_many_arguments)]
@@ -69,9 +80,9 @@ const fn row(
     crop: f32,
     jitter: [f32; 4],
     grayscale: f32,
-    blur: [f32; 2],
+    blur: &'static [f32],
     kernel: usize,
-    solarize: [f32; 2],
+    solarize: &'static [f32],
     interpolation: Interpolation,
     statistics: Statistics,
     source: &'static str,
@@ -83,7 +94,10 @@ impl Preset {
     /// The policy, whose every number may then be changed.
     pub fn policy(&self) -> Policy {
         let [brightness, contrast, saturation, hue] = self.jitter;
-        let per_view = |[a, b]: [f32; 2]| if a == b { PerView::All(a) } else { PerView::Each(vec![a, b]) };
+        let per_view = |all: &[f32]| match all {
+            &[one] => PerView::All(one),
+            each => PerView::Each(each.to_vec()),
+        };
         Policy {
             crop_scale: [self.crop, 1.0],
             jitter: 0.8,
