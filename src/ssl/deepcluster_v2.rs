@@ -36,7 +36,7 @@ pub const METHOD: Method = Method {
     family: Family::Clustering,
     summary: "clustering: before each epoch k-means gives every image a label, which its views then predict",
     paper: "Caron et al., DeepCluster, ECCV 2018; version 2: Caron et al., SwAV, NeurIPS 2020, appendix C",
-    avoids_collapse: "k-means anew each epoch, with empty clusters refilled: centroids of one point could not tell images apart",
+    avoids_collapse: "k-means anew each epoch: one output for all images could not tell its labels apart",
     labels: Labels::Assigned,
     settings: fill::<Settings>,
     record: |r| {

@@ -60,6 +60,33 @@ fn every_method_has_a_page_and_every_page_a_method() {
     assert_eq!(there, expected, "scripts/draw-methods.sh draws the pictures");
 }
 
+/// Every number in a value.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(all) => all.iter().flat_map(numbers).collect(),
+        Value::Table(all) => all.values().flat_map(numbers).collect(),
+        _ => value.as_float().or(value.as_integer().map(|i| i as f64)).into_iter().collect(),
+    }
+}
+
+#[test]
+fn pages_quote_what_the_small_runs_settings_are() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("presets/methods.toml");
+    let wants: Table = read_to_string(path).unwrap().parse().unwrap();
+    for (method, wants) in &wants {
+        let text = page(super::find(method).unwrap());
+        let (_, presets) = text.split_once("## Presets").unwrap();
+        let quoted: Vec<f64> = presets[..presets.find("\n## ").unwrap()]
+            .replace(',', "")
+            .split(|c: char| !c.is_ascii_digit() && c != '.')
+            .filter_map(|word| word.trim_end_matches('.').parse().ok())
+            .collect();
+        for number in numbers(wants) {
+            assert!(quoted.contains(&number), "{method}.md does not say that methods.toml sets {number}");
+        }
+    }
+}
+
 #[test]
 fn pages_name_every_setting_with_its_default_and_no_other() {
     for method in METHODS {
