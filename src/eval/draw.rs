@@ -7,11 +7,30 @@ use crate::{Error, Result};
 /// Names the random streams of these draws among those of probes.
 const DRAWS: u32 = 1;
 
-/// That fraction of each class, rounded, and at least one image of it: in order of class. Of the same seed a larger
-/// fraction holds the smaller ones.
-///
-/// Errors: the fraction is not above 0 and at most 1.
-pub fn draw_fraction(labels: &[i64], fraction: f64, seed: u64) -> Result<Vec<usize>> {
+/// How many of the training images show their labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Labels {
+    /// That share of each class, above 0 and at most 1; at least one image.
+    Fraction(f64),
+    /// So many of each class.
+    PerClass(usize),
+}
+
+impl Labels {
+    /// The images of a draw, in order of class. Of the same seed a larger draw holds the smaller ones, and every
+    /// protocol sees the same ones: a probe, fine-tuning and training from scratch can be compared draw by draw.
+    ///
+    /// Errors: the fraction is not above 0 and at most 1; those of [`balanced_draw`].
+    pub fn draw(self, labels: &[i64], seed: u64) -> Result<Vec<usize>> {
+        match self {
+            Self::Fraction(fraction) => draw_fraction(labels, fraction, seed),
+            Self::PerClass(count) => balanced_draw(labels, count, seed),
+        }
+    }
+}
+
+/// That fraction of each class, rounded, and at least one image of it.
+fn draw_fraction(labels: &[i64], fraction: f64, seed: u64) -> Result<Vec<usize>> {
     if !(fraction > 0.0 && fraction <= 1.0) {
         let what = format!("{fraction} is no share of the labels: must be above 0 and at most 1");
         return Err(Error::config("finetune", what));
@@ -65,6 +84,17 @@ mod tests {
         let mut all = draw_fraction(&labels, 1.0, 1).unwrap();
         all.sort_unstable();
         assert_eq!(all, (0..153).collect::<Vec<_>>());
+    }
+
+    /// A tenth of classes of twenty is the draw of two a class: figures of both kinds can be paired.
+    #[test]
+    fn a_share_and_a_count_draw_the_same_images() {
+        let labels: Vec<i64> = (0..60).map(|i| [5, -2, 9][i % 3]).collect();
+        for seed in [0, 7] {
+            let draw = |labels_shown: Labels| labels_shown.draw(&labels, seed).unwrap();
+            assert_eq!(draw(Labels::Fraction(0.1)), draw(Labels::PerClass(2)));
+            assert_ne!(draw(Labels::Fraction(0.1)), draw(Labels::PerClass(3)));
+        }
     }
 
     #[test]

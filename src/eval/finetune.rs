@@ -9,7 +9,7 @@ mod protocol;
 mod views;
 
 pub use network::Network;
-pub use protocol::{Labels, finetune};
+pub use protocol::finetune;
 
 use super::Accuracy;
 use super::accuracy::rank_of;

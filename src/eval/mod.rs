@@ -47,11 +47,11 @@ pub use diagnostics::{
     Relation, StuckLoss, Sweep, alignment, dead_prototypes, feature_std, invariance, neighbour_agreement,
     stuck_loss, uniformity,
 };
-pub use draw::balanced_draw;
+pub use draw::{Labels, balanced_draw};
 pub use embed::{Embedder, raw_pixels};
 pub use features::{Features, Standardizer, l2_normalize_rows};
 pub use few::{FEW_LABELS, few_labels};
-pub use finetune::{FinetuneOptions, Finetuner, Labels, Network, finetune};
+pub use finetune::{FinetuneOptions, Finetuner, Network, finetune};
 pub use knn::{KnnOptions, knn};
 pub use layer::{GRID_FEATURES, Layer, SPATIAL_LAYERS};
 pub use linear::{LinearOptions, LinearProbe, linear_probe};

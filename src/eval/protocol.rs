@@ -73,15 +73,25 @@ pub struct LayerScore {
     /// Top-1 of the same layer of the untrained encoder.
     pub untrained: f64,
     pub untrained_interval: (f64, f64),
+    /// Top-1 under several seeds of the probe, where asked for, as [`linear_over_seeds`] gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear_seeds: Option<Spread>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untrained_seeds: Option<Spread>,
 }
 
-/// Probes the same layers of a trained and of an untrained network, each given as its (train, test) features.
+/// Probes the same layers of a trained and of an untrained network, each given as its (train, test) features; with
+/// `seeds`, under so many seeds of the probe too.
 pub fn judge_layer(
     name: &str,
     trained: [&Features; 2],
     untrained: [&Features; 2],
     options: &LinearOptions,
+    seeds: Option<usize>,
 ) -> Result<LayerScore> {
+    let over_seeds = |[train, test]: [&Features; 2]| {
+        seeds.map(|seeds| linear_over_seeds(train, test, options, seeds)).transpose()
+    };
     let [own, baseline] = [trained, untrained].map(|[train, test]| linear_probe(train, test, options));
     let (own, baseline) = (own?.accuracy, baseline?.accuracy);
     Ok(LayerScore {
@@ -91,5 +101,7 @@ pub fn judge_layer(
         interval: own.interval(),
         untrained: baseline.top1,
         untrained_interval: baseline.interval(),
+        linear_seeds: over_seeds(trained)?,
+        untrained_seeds: over_seeds(untrained)?,
     })
 }

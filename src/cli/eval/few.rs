@@ -1,10 +1,11 @@
 //! `rusa eval --few`.
 
-use super::sources::Sources;
-use super::{draw, percent, say};
+use super::finetune::Tuning;
+use super::sources::{Sources, TRAINED};
+use super::{Difference, draw, percent, say};
 use anyhow::{Context, Result, bail};
 use rusa::data::Dataset;
-use rusa::eval::{FEW_LABELS, LinearOptions, Spread, few_labels};
+use rusa::eval::{FEW_LABELS, Labels, LinearOptions, Spread, few_labels};
 use rusa::report::{Lines, Point, Series};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,9 +18,16 @@ pub fn counts(list: &str, data: &Dataset) -> Result<Vec<usize>> {
     let smallest =
         (0..of_class.len()).filter(|&class| of_class[class] > 0).min_by_key(|&class| of_class[class]);
     let smallest = smallest.context("there are no training images")?;
-    let most = of_class[smallest];
+    let (class, most) = (&data.classes[smallest], of_class[smallest]);
     if list.is_empty() {
-        return Ok(FEW_LABELS.into_iter().filter(|&n| n <= most).collect());
+        let counts: Vec<usize> = FEW_LABELS.into_iter().filter(|&n| n <= most).collect();
+        if counts.len() < FEW_LABELS.len() {
+            eprintln!(
+                "note: --few stops at {} labels a class: class `{class}` has only {most} training images",
+                counts[counts.len() - 1]
+            );
+        }
+        return Ok(counts);
     }
     let mut counts = Vec::new();
     for word in list.split(',') {
@@ -29,7 +37,6 @@ pub fn counts(list: &str, data: &Dataset) -> Result<Vec<usize>> {
         }
     }
     if let Some(n) = counts.iter().find(|&&n| n > most) {
-        let class = &data.classes[smallest];
         bail!(
             "--few {n}: class `{class}` has only {most} training images; ask for at most {most} labels a class"
         );
@@ -39,49 +46,103 @@ pub fn counts(list: &str, data: &Dataset) -> Result<Vec<usize>> {
     Ok(counts)
 }
 
-/// The curve of every source, as a table, as JSON, and drawn where asked.
-pub fn run(
+/// Accuracy by number of labels, of one way to learn from them.
+pub struct Curve {
+    /// In tables.
+    pub name: &'static str,
+    /// In JSON.
+    pub key: &'static str,
+    /// One for each count.
+    pub points: Vec<Spread>,
+}
+
+/// Differences that are shown where both are there: what is hoped to be better, and what it is to be compared with.
+const DIFFERENCES: [[&str; 2]; 5] = [
+    ["pretrained", "raw_pixels"],
+    ["pretrained", "untrained"],
+    ["fine_tuned", "from_scratch"],
+    ["fine_tuned", "raw_pixels"],
+    ["fine_tuned", "pretrained"],
+];
+
+/// Linear probes on the frozen features of every source.
+pub fn probe(
     sources: &Sources,
     counts: &[usize],
     seeds: usize,
     options: &LinearOptions,
-    out: Option<&Path>,
-) -> Result<Value> {
-    let mut curves: Vec<Vec<Spread>> = Vec::new();
-    for source in sources.all() {
-        curves.push(few_labels(&source.train, &source.test, counts, seeds, options)?);
-    }
-    say!("linear probe on few labels; mean over {seeds} draws and its 95 % interval (Student's t)");
-    let names: String = sources.all().iter().map(|source| format!("{:>25}", source.name)).collect();
+) -> Result<Vec<Curve>> {
+    let labels: Vec<Labels> = counts.iter().copied().map(Labels::PerClass).collect();
+    let curve = |source: &super::sources::Source| {
+        let points = few_labels(&source.train, &source.test, &labels, seeds, options)?;
+        Ok(Curve { name: source.name, key: source.key, points })
+    };
+    sources.all().iter().map(curve).collect()
+}
+
+/// The whole encoder, from the trained weights and from scratch, on the draws that the probes saw.
+pub fn tune(tuning: &Tuning, counts: &[usize]) -> Result<Vec<Curve>> {
+    let runs = counts.iter().map(|&n| tuning.both(Labels::PerClass(n), &format!("{n} labels a class")));
+    let (tuned, scratch) = runs.collect::<Result<Vec<_>>>()?.into_iter().map(|[a, b]| (a, b)).unzip();
+    Ok(vec![
+        Curve { name: "fine-tuned", key: "fine_tuned", points: tuned },
+        Curve { name: "from scratch", key: "from_scratch", points: scratch },
+    ])
+}
+
+/// The curves and their paired differences, as tables and as JSON, and drawn where asked.
+pub fn show(curves: &[Curve], counts: &[usize], seeds: usize, out: Option<&Path>) -> Result<Value> {
+    let tuned = curves.iter().any(|curve| curve.key == "fine_tuned");
+    let what = if tuned { "linear probe and fine-tuning" } else { "linear probe" };
+    say!("{what} on few labels; mean over {seeds} draws and its 95 % interval (Student's t)");
+    let names: String = curves.iter().map(|curve| format!("{:>25}", curve.name)).collect();
     say!("{:<14}{names}", "labels a class");
     let mut rows = Vec::new();
     for (i, &count) in counts.iter().enumerate() {
         let mut row = json!({"labels_per_class": count});
         let mut line = format!("{count:<14}");
-        for (source, curve) in sources.all().iter().zip(&curves) {
-            let spread = &curve[i];
+        for curve in curves {
+            let spread = &curve.points[i];
             line += &format!("{:>25}", percent(spread.mean, (spread.low, spread.high)));
-            row[source.key] = serde_json::to_value(spread)?;
+            row[curve.key] = serde_json::to_value(spread)?;
         }
         say!("{line}");
         rows.push(row);
     }
-    let series = sources.all().iter().zip(&curves).map(|(source, curve)| Series {
-        name: source.name.into(),
+    let of = |key| curves.iter().find(|curve| curve.key == key);
+    let pairs: Vec<[&Curve; 2]> = DIFFERENCES.iter().filter_map(|&[a, b]| Some([of(a)?, of(b)?])).collect();
+    say!("\npoints gained on the same draws, and the 95 % interval of that paired difference");
+    let names: String =
+        pairs.iter().map(|[a, b]| format!("{:>28}", format!("{} − {}", a.name, b.name))).collect();
+    say!("{:<14}{names}", "labels a class");
+    for (i, (&count, row)) in counts.iter().zip(&mut rows).enumerate() {
+        let mut line = format!("{count:<14}");
+        for [a, b] in &pairs {
+            let difference = Difference::of((a.key, &a.points[i]), (b.key, &b.points[i]));
+            line += &format!("{:>28}", difference.points());
+            row["differences"][&difference.key] = serde_json::to_value(&difference.spread)?;
+        }
+        say!("{line}");
+    }
+    draw(out, &figure(curves, counts, tuned))?;
+    Ok(rows.into())
+}
+
+fn figure(curves: &[Curve], counts: &[usize], tuned: bool) -> Lines<'static> {
+    let series = curves.iter().map(|curve| Series {
+        name: curve.name.into(),
         points: counts
             .iter()
-            .zip(curve)
+            .zip(&curve.points)
             .map(|(&n, s)| Point { x: (n as f64).log10(), y: s.mean, low: s.low, high: s.high })
             .collect(),
-        dashed: source.name != super::sources::TRAINED,
+        dashed: ![TRAINED, "fine-tuned"].contains(&curve.name),
     });
-    let figure = Lines {
+    Lines {
         title: "Accuracy by number of labels",
         x_name: "labels a class",
-        y_name: "Linear probe, top-1 on held-out images",
+        y_name: if tuned { "Top-1 on held-out images" } else { "Linear probe, top-1 on held-out images" },
         x_ticks: counts.iter().map(|&n| ((n as f64).log10(), n.to_string())).collect(),
         series: series.collect(),
-    };
-    draw(out, &figure)?;
-    Ok(rows.into())
+    }
 }

@@ -16,6 +16,7 @@ pub fn run(
     data: &Dataset,
     device: Device,
     options: &LinearOptions,
+    seeds: Option<usize>,
     out: Option<&Path>,
 ) -> Result<Value> {
     let (about, projector) = (&trained.about, trained.projector());
@@ -40,12 +41,19 @@ pub fn run(
     let baseline = both_splits(&mut embedder, data)?;
 
     say!("linear probe on every layer, spatial ones averaged over a grid; 95 % intervals (Wilson)");
-    say!("{:<14}{:>9}{:>25}{:>25}", "layer", "features", "trained", "untrained");
+    let over =
+        seeds.map_or(String::new(), |k| format!("{:>25}{:>25}", format!("trained, {k} seeds"), "untrained"));
+    say!("{:<14}{:>9}{:>25}{:>25}{over}", "layer", "features", "trained", "untrained");
     let mut scores: Vec<LayerScore> = Vec::new();
     for ((layer, own), baseline) in layers.iter().zip(&own).zip(&baseline) {
-        let score = judge_layer(layer.name(), own.each_ref(), baseline.each_ref(), options)?;
+        let score = judge_layer(layer.name(), own.each_ref(), baseline.each_ref(), options, seeds)?;
+        let over: String = [&score.linear_seeds, &score.untrained_seeds]
+            .into_iter()
+            .flatten()
+            .map(|s| format!("{:>25}", percent(s.mean, (s.low, s.high))))
+            .collect();
         say!(
-            "{:<14}{:>9}{:>25}{:>25}",
+            "{:<14}{:>9}{:>25}{:>25}{over}",
             score.name,
             score.features,
             percent(score.linear_top1, score.interval),

@@ -1,5 +1,6 @@
 //! `rusa eval`.
 
+mod check;
 mod few;
 mod finetune;
 mod layers;
@@ -9,9 +10,10 @@ mod sources;
 use super::run::{Trained, open_data};
 use super::say;
 use anyhow::{Context, Result, bail};
+use finetune::Tuning;
 use rusa::data::Options;
 use rusa::device::Device;
-use rusa::eval::{KnnOptions, LinearOptions, judge, linear_over_seeds};
+use rusa::eval::{KnnOptions, Labels, LinearOptions, Spread, judge, linear_over_seeds};
 use rusa::files::write_atomically;
 use serde_json::{Value, json};
 use sources::Sources;
@@ -24,8 +26,8 @@ const SEEDS: usize = 5;
 /// Judge an encoder's features on held-out images, beside those of the same encoder untrained.
 ///
 /// Trains on the data set's training images and judges on its test split, or on a seeded hold-out where it has none.
-/// Of --knn, --linear, --layers, --few, --finetune, --retrieval and --clustering any may be combined; without one it does --knn and
-/// --linear.
+/// Of --knn, --linear, --layers, --few, --finetune, --retrieval and --clustering any may be combined; without one it
+/// does --knn and --linear. An option that nothing asked for would use is refused.
 ///
 /// Where did pretraining put what it learnt? --layers. How many labels does it save? --few. Does the feature space bring
 /// like to like without any label? --retrieval, --clustering.
@@ -40,20 +42,29 @@ pub struct Arguments {
     /// Weighted k-nearest neighbours (Wu et al. 2018).
     #[arg(long)]
     knn: bool,
-    /// Linear probe: logistic regression on the frozen features.
+    /// Linear probe: logistic regression on the frozen features, by L-BFGS on all training images at once.
+    ///
+    /// Of seven L2 strengths, 0.1 down to 0.0001, it takes the one that does best on training images held back. Where
+    /// others train heads at several learning rates side by side, there is nothing to sweep: the loss is convex, so a
+    /// learning rate would only decide how near to the one optimum of each strength a run ends, and L-BFGS goes there.
     #[arg(long)]
     linear: bool,
     /// Linear probe on every layer: conv1, res2 … res5, the features, and each layer of a run's projector.
     ///
     /// Spatial layers are averaged over a grid as fine as leaves at most 1,024 features, so that none wins by its size.
-    /// Pretext tasks often drop in the last layers, which serve the task; invariance methods rise to the end.
+    /// Pretext tasks often drop in the last layers, which serve the task; invariance methods rise to the end. With
+    /// --seeds, each layer's probe under so many seeds too.
     #[arg(long)]
     layers: bool,
     /// Linear probe with n labels a class, over several class-balanced draws, beside untrained features and raw pixels.
     ///
-    /// Without a list: 1, 2, 5, 10, 20, 50, … as far as the smallest class goes. Intervals are Student's t over draws.
+    /// Without a list: 1, 2, 5, 10, 20, 50, … as far as the smallest class goes. Intervals are Student's t over draws;
+    /// all see the same draws, so their differences are paired, and told with intervals of their own.
     #[arg(long, value_name = "1,10,100,…", num_args = 0..=1, default_missing_value = "")]
     few: Option<String>,
+    /// With --few: beside the probes, fine-tune the encoder and train it from scratch, on the same draws.
+    #[arg(long, requires = "few")]
+    tuned: bool,
     /// Search by cosine similarity, each test image asking for the others of its class: mean average precision and
     /// recall at 1, 5 and 10.
     #[arg(long)]
@@ -62,19 +73,26 @@ pub struct Arguments {
     /// under the best assignment of clusters to classes.
     #[arg(long)]
     clustering: bool,
-    /// Fine-tune encoder and head on that fraction of each class's labels, beside the same from scratch; may be a list.
+    /// Fine-tune encoder and head on that fraction of each class's labels, beside the same from scratch and a linear
+    /// probe of raw pixels; may be a list.
+    ///
+    /// At least one label a class, and whole images: the table says which share that is. For a number of labels a class,
+    /// --few N --tuned.
     #[arg(long, value_name = "0.01,0.1,1", value_delimiter = ',')]
     finetune: Vec<f64>,
-    /// Seeds behind the intervals of --few, --finetune and --clustering, 5 if not given (3 with --finetune). With --linear, how the probe fares under so
-    /// many choices of the training images that pick its weight decay.
+    /// Seeds behind the intervals of --few, --finetune and --clustering, 5 if not given (3 with --finetune). With
+    /// --linear and --layers, how the probe fares under so many choices of the training images that pick its L2
+    /// strength.
+    ///
+    /// How much a figure depends on the seed of pretraining is another question: pretrain several runs, `rusa compare`.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1000))]
     seeds: Option<u32>,
-    /// Neighbours that vote.
-    #[arg(long, default_value_t = 200)]
-    k: usize,
-    /// Temperature of their votes.
-    #[arg(long, default_value_t = 0.1)]
-    temperature: f64,
+    /// Neighbours that vote in --knn, 200 if not given; at most all training images.
+    #[arg(long)]
+    k: Option<usize>,
+    /// Temperature of their votes, 0.1 if not given.
+    #[arg(long)]
+    temperature: Option<f64>,
     /// Also write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,7 +106,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let device = Device::parse(&arguments.device)?;
-    check_out(&arguments)?;
+    check::arguments(&arguments)?;
     let trained = Trained::open(&arguments.from)?;
     let options = Options { channels: Some(trained.about.channels), ..Options::default() };
     let data = open_data(&arguments.data, &options)?;
@@ -99,63 +117,51 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         );
     }
     let counts = arguments.few.as_deref().map(|list| few::counts(list, &data)).transpose()?;
-    let others = !arguments.finetune.is_empty()
-        || arguments.layers
-        || counts.is_some()
-        || arguments.retrieval
-        || arguments.clustering;
-    let both = !arguments.knn && !arguments.linear && !others;
-    let (knn, linear) = (both || arguments.knn, both || arguments.linear);
+    let (knn, linear) = (arguments.does_knn(), arguments.does_linear());
+    let knn = knn.then(|| check::neighbours(&arguments, data.train.len())).transpose()?;
     let seeds = arguments.seeds.map_or(SEEDS, |k| k as usize);
     let probe = LinearOptions { seed: trained.about.seed, ..LinearOptions::default() };
 
     let mut results = json!({"data": arguments.data, "test_images": data.test.len(), "encoder": trained.about.encoder.name});
     let pixels = counts.is_some() || arguments.retrieval || arguments.clustering;
-    let sources = if knn || linear || pixels {
-        Sources::embed(&trained, &data, device, knn || linear || counts.is_some(), pixels)?
+    let standards = knn.is_some() || linear;
+    let sources = if standards || pixels {
+        Sources::embed(&trained, &data, device, standards || counts.is_some(), pixels)?
     } else {
         Sources::default()
     };
-    if knn || linear {
-        let knn = knn.then_some(KnnOptions { k: arguments.k, temperature: arguments.temperature });
+    if standards {
         standard(&sources, knn.as_ref(), linear.then_some(&probe), arguments.seeds, &mut results)?;
     }
-    if let Some(counts) = &counts {
-        results["few"] = few::run(&sources, counts, seeds, &probe, arguments.out.as_deref())?;
-    }
+    let curves = counts.as_ref().map(|counts| few::probe(&sources, counts, seeds, &probe)).transpose()?;
     if arguments.retrieval {
         results["retrieval"] = search::retrieve(&sources)?;
     }
     if arguments.clustering {
         results["clustering"] = search::cluster(&sources, trained.about.seed, seeds)?;
     }
+    // Training needs the memory.
     drop(sources);
+    if let (Some(counts), Some(mut curves)) = (&counts, curves) {
+        if arguments.tuned {
+            let all: Vec<Labels> = counts.iter().copied().map(Labels::PerClass).collect();
+            curves.extend(few::tune(&Tuning::new(&trained, &data, device, seeds, &all)?, counts)?);
+        }
+        results["few"] = few::show(&curves, counts, seeds, arguments.out.as_deref())?;
+    }
     if !arguments.finetune.is_empty() {
         let seeds = arguments.seeds.map_or(finetune::SEEDS, |k| k as usize);
-        results["finetune"] = finetune::run(&trained, &data, device, &arguments.finetune, seeds)?;
+        results["finetune"] = finetune::run(&trained, &data, device, &arguments.finetune, seeds, &probe)?;
     }
     if arguments.layers {
-        let out = arguments.out.as_deref();
-        results["layers"] = layers::run(&trained, &data, device, &probe, out)?;
+        let (seeds, out) = (arguments.seeds.map(|k| k as usize), arguments.out.as_deref());
+        results["layers"] = layers::run(&trained, &data, device, &probe, seeds, out)?;
     }
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&results).context("results")?;
         write_atomically(path, format!("{text}\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Before hours of work: will there be a picture to write, and one only?
-fn check_out(arguments: &Arguments) -> Result<()> {
-    let Some(path) = &arguments.out else { return Ok(()) };
-    if path.extension().is_none_or(|extension| extension != "svg") {
-        bail!("--out {}: the curve is drawn as SVG; give a name that ends in .svg", path.display());
-    }
-    match (arguments.layers, arguments.few.is_some()) {
-        (false, false) => bail!("--out draws the curve of --layers or --few; give one of them"),
-        (true, true) => bail!("--out draws one curve; run --layers and --few apart, each with its own --out"),
-        _ => Ok(()),
-    }
 }
 
 /// kNN and the linear probe, the trained encoder's scores at the top of the results.
@@ -191,6 +197,25 @@ fn standard(
 /// A share and its interval, as a table shows them.
 fn percent(share: f64, (low, high): (f64, f64)) -> String {
     format!("{:6.2} % [{:5.1}, {:5.1}]", 100.0 * share, 100.0 * low, 100.0 * high)
+}
+
+/// How much better one way is than another, measured on the same draws.
+struct Difference {
+    /// In JSON.
+    key: String,
+    spread: Spread,
+}
+
+impl Difference {
+    fn of((a, own): (&str, &Spread), (b, other): (&str, &Spread)) -> Self {
+        Self { key: format!("{a}_minus_{b}"), spread: own.minus(other) }
+    }
+
+    /// In points, with the interval.
+    fn points(&self) -> String {
+        let Spread { mean, low, high, .. } = &self.spread;
+        format!("{:+6.1} [{:+5.1}, {:+5.1}]", 100.0 * mean, 100.0 * low, 100.0 * high)
+    }
 }
 
 /// Writes a figure, if a file was named for it.

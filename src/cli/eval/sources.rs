@@ -1,6 +1,6 @@
 //! The features that are compared: of the trained encoder, of the same encoder untrained, and the pixels themselves.
 
-use crate::cli::run::Trained;
+use crate::cli::run::{About, Trained};
 use anyhow::Result;
 use rusa::data::Dataset;
 use rusa::device::Device;
@@ -25,14 +25,14 @@ pub struct Source {
 pub struct Sources(Vec<Source>);
 
 impl Sources {
-    /// Embeds the test images with both encoders, and with `train` the training images too; with `pixels` the raw
-    /// pixels stand beside them.
+    /// Embeds the test images with both encoders, and with `train` the training images too; with `with_pixels`
+    /// the raw pixels stand beside them.
     pub fn embed(
         trained: &Trained,
         data: &Dataset,
         device: Device,
         train: bool,
-        pixels: bool,
+        with_pixels: bool,
     ) -> Result<Self> {
         let about = &trained.about;
         let (size, channels) = (about.size, about.channels);
@@ -49,12 +49,8 @@ impl Sources {
             let train = if train { embedder.embed(&data.train)? } else { test.select(&[]) };
             sources.push(Source { name, key, train, test });
         }
-        if pixels {
-            let test = raw_pixels(&data.test, &about.augment, size, channels)?;
-            let train = match train {
-                true => raw_pixels(&data.train, &about.augment, size, channels)?,
-                false => test.select(&[]),
-            };
+        if with_pixels {
+            let [train, test] = pixels(about, data, train)?;
             sources.push(Source { name: "raw pixels", key: "raw_pixels", train, test });
         }
         Ok(Self(sources))
@@ -68,4 +64,11 @@ impl Sources {
     pub fn of_encoders(&self) -> impl Iterator<Item = &Source> {
         self.0.iter().filter(|source| source.key != "raw_pixels")
     }
+}
+
+/// The raw pixels of both splits; of the training images only with `train`.
+pub fn pixels(about: &About, data: &Dataset, train: bool) -> Result<[Features; 2]> {
+    let of = |split| raw_pixels(split, &about.augment, about.size, about.channels);
+    let test = of(&data.test)?;
+    Ok([if train { of(&data.train)? } else { test.select(&[]) }, test])
 }

@@ -1,24 +1,31 @@
 //! Annotated pictures: Pascal VOC folders and COCO JSON files.
 
 mod coco;
+mod image_sets;
+mod scenes;
 mod voc;
 
 use super::{Rect, Scene, Truth};
 use crate::data::{Image, decode};
 use crate::ops::augment::{Augment, Scratch, ViewParams};
-use crate::rng::{Philox, Purpose};
 use crate::{Error, Result};
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A data set of pictures with boxes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Annotations {
     /// By class.
     pub classes: Vec<String>,
     pub pictures: Vec<Annotated>,
+    /// Where the set has a split of its own: which pictures to learn from, and which to judge on.
+    pub split: Option<[Vec<usize>; 2]>,
+    /// What a user should know.
+    pub notes: Vec<String>,
 }
+
+/// Boxes that reach out of their picture by less, in pixels, were only rounded.
+const ROUNDED: f64 = 0.01;
 
 /// A picture on disk with its objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +36,8 @@ pub struct Annotated {
 
 impl Annotations {
     /// `pictures` is a folder; `annotations` a COCO JSON file, or a folder of Pascal VOC XML files. Without it `pictures`
-    /// is a Pascal VOC folder, with `JPEGImages` and `Annotations` in it.
+    /// is a Pascal VOC folder, with `JPEGImages` and `Annotations` in it. Boxes are as they are in the files, even if
+    /// they reach out of their picture or hold nothing.
     pub fn open(pictures: &Path, annotations: Option<&Path>) -> Result<Self> {
         let found = match annotations {
             Some(file) if file.is_file() => coco::read(pictures, file)?,
@@ -43,12 +51,15 @@ impl Annotations {
     }
 }
 
-/// Names the random stream of the hold-out among those of probes.
-const HOLD_OUT: u32 = 6;
-
 impl Annotated {
-    /// The picture squeezed to `size` × `size` pixels, its boxes with it: IoU does not change by that.
+    /// The picture squeezed to `size` × `size` pixels, its boxes with it: IoU does not change by that. Boxes are cut to
+    /// the picture, and those with nothing left are left out.
     pub fn scene(&self, size: usize, channels: usize) -> Result<Scene> {
+        self.read(size, channels).map(|(scene, _)| scene)
+    }
+
+    /// [`scene`](Self::scene), with how many boxes were cut, and how many left out.
+    fn read(&self, size: usize, channels: usize) -> Result<(Scene, [usize; 2])> {
         let mut image = Image::default();
         decode::read(&self.path, &mut image)?;
         image.convert(channels);
@@ -61,31 +72,19 @@ impl Annotated {
             .map_err(|e| Error::op("augment", e))?;
         let pixels = values.iter().map(|v| (255.0 * v).round().clamp(0.0, 255.0) as u8).collect();
         let (across, down) = (size as f64 / width as f64, size as f64 / height as f64);
-        let squeeze = |t: &Truth| {
-            let Rect { x, y, width, height } = t.rect;
+        let (mut truths, mut cut, mut lost) = (Vec::with_capacity(self.truths.len()), 0, 0);
+        for truth in &self.truths {
+            let Some(rect) = truth.rect.within(width as f64, height as f64) else {
+                lost += 1;
+                continue;
+            };
+            let Rect { x, y, width, height } = rect;
+            cut += usize::from(truth.rect.width - width > ROUNDED || truth.rect.height - height > ROUNDED);
             let rect = Rect { x: x * across, y: y * down, width: width * across, height: height * down };
-            Truth { rect, ..*t }
-        };
-        let truths = self.truths.iter().map(squeeze).collect();
-        Ok(Scene { image: Image { height: size, width: size, channels, pixels }, truths })
-    }
-}
-
-impl Annotations {
-    /// All pictures as scenes, one in five of them held out, the same ones in every run: those to learn from, those to
-    /// judge on.
-    pub fn scenes(&self, size: usize, channels: usize) -> Result<[Vec<Scene>; 2]> {
-        if self.pictures.len() < 5 {
-            let what =
-                format!("{} annotated pictures; at least 5 are needed to hold one out", self.pictures.len());
-            return Err(Error::config("detect", what));
+            truths.push(Truth { rect, ..*truth });
         }
-        let mut order: Vec<&Annotated> = self.pictures.iter().collect();
-        Philox::new(0, Purpose::Probe, HOLD_OUT, 0).shuffle(&mut order);
-        let (test, train) = order.split_at(self.pictures.len() / 5);
-        let read =
-            |part: &[&Annotated]| part.par_iter().map(|p| p.scene(size, channels)).collect::<Result<_>>();
-        Ok([read(train)?, read(test)?])
+        let image = Image { height: size, width: size, channels, pixels };
+        Ok((Scene { image, truths }, [cut, lost]))
     }
 }
 

@@ -14,6 +14,21 @@ impl Rect {
         self.width * self.height
     }
 
+    /// The part within a picture of `width` × `height` pixels; `None` if nothing is left, nor if there was nothing.
+    pub fn within(&self, width: f64, height: f64) -> Option<Self> {
+        let inside =
+            self.x >= 0.0 && self.y >= 0.0 && self.x + self.width <= width && self.y + self.height <= height;
+        // As it is where it can be: an extent from the difference of two ends is rounded.
+        let rect = if inside {
+            *self
+        } else {
+            let (x, y) = (self.x.max(0.0), self.y.max(0.0));
+            let (right, low) = ((self.x + self.width).min(width), (self.y + self.height).min(height));
+            Self { x, y, width: right - x, height: low - y }
+        };
+        (rect.width > 0.0 && rect.height > 0.0).then_some(rect)
+    }
+
     /// The area both cover.
     pub fn intersection(&self, other: &Self) -> f64 {
         let w = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);
@@ -46,4 +61,24 @@ pub struct Found {
     pub rect: Rect,
     pub class: usize,
     pub score: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_are_cut_to_the_picture() {
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        let inside = rect(0.1, 0.2, 0.7, 9.8);
+        assert_eq!(inside.within(10.0, 10.0), Some(inside));
+        assert_eq!(rect(-2.0, -3.0, 5.0, 5.0).within(10.0, 10.0), Some(rect(0.0, 0.0, 3.0, 2.0)));
+        assert_eq!(rect(8.0, 9.0, 5.0, 5.0).within(10.0, 12.0), Some(rect(8.0, 9.0, 2.0, 3.0)));
+        assert_eq!(rect(-5.0, -5.0, 90.0, 90.0).within(4.0, 3.0), Some(rect(0.0, 0.0, 4.0, 3.0)));
+        for none in [rect(10.0, 0.0, 5.0, 5.0), rect(-5.0, 0.0, 5.0, 5.0), rect(2.0, 2.0, 0.0, 5.0)] {
+            assert_eq!(none.within(10.0, 10.0), None, "{none:?}");
+        }
+        // From right to left, as in a file that mixed up its corners.
+        assert_eq!(rect(6.0, 2.0, -3.0, 5.0).within(10.0, 10.0), None);
+    }
 }

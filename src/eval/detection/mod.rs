@@ -9,6 +9,7 @@ mod loss;
 mod network;
 mod nms;
 mod scenes;
+mod share;
 mod targets;
 
 pub use annotations::{Annotated, Annotations};
@@ -18,3 +19,4 @@ pub use detector::{Detector, DetectorSpec};
 pub use draw::draw_detections;
 pub use nms::non_maximum_suppression;
 pub use scenes::{Scene, SceneOptions};
+pub use share::Share;

@@ -3,29 +3,9 @@
 use super::{FinetuneOptions, Finetuner, Network};
 use crate::Result;
 use crate::data::Split;
-use crate::eval::Spread;
-use crate::eval::draw::{balanced_draw, draw_fraction};
+use crate::eval::{Labels, Spread};
 use crate::tensor::HostTensor;
 use std::collections::BTreeMap;
-
-/// How many of the training images show their labels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Labels {
-    /// That share of each class, above 0 and at most 1; at least one image.
-    Fraction(f64),
-    /// So many of each class.
-    PerClass(usize),
-}
-
-impl Labels {
-    /// The images of a draw, in order of class. Of the same seed a larger draw holds the smaller ones.
-    pub fn draw(self, labels: &[i64], seed: u64) -> Result<Vec<usize>> {
-        match self {
-            Self::Fraction(fraction) => draw_fraction(labels, fraction, seed),
-            Self::PerClass(count) => balanced_draw(labels, count, seed),
-        }
-    }
-}
 
 /// Top-1 accuracy on `test` after training on some of the labels of `train`, from `weights` or from scratch, under each
 /// of `seeds` consecutive seeds from `seed` on: of the draw, the head, the crops and, from scratch, of all weights.

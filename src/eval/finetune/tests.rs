@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::{BadFiles, Memory};
 use crate::device::Device;
+use crate::eval::Labels;
 use crate::eval::start::ENCODER;
 use crate::nn::{Encoder, Stem};
 use crate::rng::{Philox, Purpose};

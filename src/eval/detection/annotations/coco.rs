@@ -56,11 +56,9 @@ pub fn read(pictures: &Path, file: &Path) -> Result<Annotations> {
             .get(&category_id)
             .ok_or_else(|| fail(format!("category {category_id} is not in `categories`")))?;
         let picture = by_id.get_mut(&image_id).ok_or_else(|| fail("the image is not in `images`".into()))?;
-        // COCO itself has boxes of no width, which nothing can find.
-        if width > 0.0 && height > 0.0 {
-            let rect = Rect { x, y, width, height };
-            picture.truths.push(Truth { rect, class, crowd: iscrowd != 0, ignore: false });
-        }
+        let rect = Rect { x, y, width, height };
+        picture.truths.push(Truth { rect, class, crowd: iscrowd != 0, ignore: false });
     }
-    Ok(Annotations { classes: names.into_names(), pictures: by_id.into_values().collect() })
+    let pictures = by_id.into_values().collect();
+    Ok(Annotations { classes: names.into_names(), pictures, ..Annotations::default() })
 }
