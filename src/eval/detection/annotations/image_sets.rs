@@ -4,12 +4,12 @@ use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// Numbers of the pictures to learn from, and of those to judge on.
+type Split = [Vec<usize>; 2];
+
 /// The pictures to learn from and those to judge on, by `numbers` of their names, with what a user should know: trainval
 /// and test where the test pictures are annotated, else train and val. `None` if there are no such lists.
-pub fn read(
-    folder: &Path,
-    numbers: &BTreeMap<String, usize>,
-) -> Result<(Option<[Vec<usize>; 2]>, Vec<String>)> {
+pub fn read(folder: &Path, numbers: &BTreeMap<String, usize>) -> Result<(Option<Split>, Vec<String>)> {
     let mut notes = Vec::new();
     if !folder.is_dir() {
         return Ok((None, notes));
