@@ -69,7 +69,7 @@ impl Device {
     pub fn program(self, graph: Graph) -> Result<Box<dyn Program>> {
         self.check(graph.precision())?;
         Ok(match self {
-            Self::Cpu => Box::new(CpuProgram::new(graph)),
+            Self::Cpu => Box::new(CpuProgram::try_new(graph)?),
             Self::Vm => Box::new(Lowered::new(graph, VmBackend::new(0), placement())?),
             Self::Cuda(i) => Box::new(Lowered::new(graph, CudaBackend::new(i)?, placement())?),
         })

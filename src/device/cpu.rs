@@ -1,6 +1,7 @@
 //! The CPU engine: one arena, and each node's kernel called on slices of it.
 
 use super::Program;
+use super::lowered::out_of_memory;
 use crate::graph::plan::{Block, Plan, Target};
 use crate::graph::{Graph, Kind, TensorId};
 use crate::ops::{Args, Slice};
@@ -24,10 +25,15 @@ struct Operands {
 }
 
 impl CpuProgram {
-    /// Plans `graph` and allocates its arena, zeroed.
+    /// [`try_new`](Self::try_new) for graphs that are known to fit; panics where memory is short.
     pub fn new(graph: Graph) -> Self {
+        Self::try_new(graph).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Plans `graph` and maps its arena, zeroed. An error names the largest buffers of what does not fit.
+    pub fn try_new(graph: Graph) -> Result<Self> {
         let plan = Plan::new(&graph, Target::Cpu);
-        let arena = Arena::new(plan.arena_bytes);
+        let arena = Arena::new(plan.arena_bytes).map_err(|e| out_of_memory(&graph, &plan, e))?;
         let slice = |&t: &TensorId| arena.slice(plan.tensors[t.0], graph.ty(t).clone());
         let operands = graph
             .nodes()
@@ -42,7 +48,7 @@ impl CpuProgram {
                 }
             })
             .collect();
-        Self { graph, plan, arena, operands }
+        Ok(Self { graph, plan, arena, operands })
     }
 
     fn run_node(&mut self, index: usize) {
@@ -143,14 +149,16 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    fn new(bytes: usize) -> Self {
-        let mut memory = MmapMut::map_anon(bytes.max(1))
-            .unwrap_or_else(|e| panic!("no memory for an arena of {bytes} bytes: {e}"));
+    fn new(bytes: usize) -> Result<Self> {
+        let mut memory = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+            let what = format!("no room for the {} MiB of the arena ({e})", bytes >> 20);
+            Error::Device { device: "cpu".into(), what }
+        })?;
         // A step walks through all of it: with pages of 2 MiB, 3 to 5 % less of its time goes into finding them. Where the
         // system has none, small ones do.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);
-        Self { base: memory.as_mut_ptr(), memory }
+        Ok(Self { base: memory.as_mut_ptr(), memory })
     }
 
     fn slice(&self, block: Option<Block>, ty: TensorType) -> Slice {
@@ -158,5 +166,18 @@ impl Arena {
         assert!(offset + ty.bytes() <= self.memory.len());
         // SAFETY: inside the arena, as just checked.
         Slice::new(unsafe { self.base.add(offset) }, ty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_memory_can_hold_is_an_error() {
+        let mut graph = Graph::new();
+        graph.input("views", TensorType::f32([1 << 40, 1 << 10])).unwrap();
+        let e = CpuProgram::try_new(graph).err().unwrap().to_string();
+        assert!(e.contains("no room for the") && e.contains("`views`"), "{e}");
     }
 }

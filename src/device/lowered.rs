@@ -169,7 +169,7 @@ impl Memory {
 }
 
 /// What would have had to fit: the plan in a few lines.
-fn out_of_memory(graph: &Graph, plan: &Plan, reason: Error) -> Error {
+pub(super) fn out_of_memory(graph: &Graph, plan: &Plan, reason: Error) -> Error {
     let mut largest: Vec<_> = graph
         .tensors()
         .filter(|(id, info)| info.storage == *id && plan.tensors[id.0].is_some())

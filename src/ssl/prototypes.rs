@@ -15,7 +15,7 @@ pub struct Prototypes<'a> {
 /// The prototypes of SwAV, those of DINO with their centre, or the centroids of each of DeepCluster's heads; none where
 /// the method has none.
 pub fn prototypes(state: &BTreeMap<String, HostTensor>) -> Vec<Prototypes<'_>> {
-    let names =
+    let mut names =
         std::iter::once("prototypes.weight".to_string()).chain((0..).map(|h| format!("centroids.{h}")));
     let one = |name: String| {
         let tensor = state.get(&name)?;
@@ -23,7 +23,6 @@ pub fn prototypes(state: &BTreeMap<String, HostTensor>) -> Vec<Prototypes<'_>> {
         let center = state.get("center").and_then(HostTensor::as_f32).filter(|c| c.len() == k);
         Some(Prototypes { rows: tensor.as_f32()?, d, center: center.unwrap_or_default() })
     };
-    let mut names = names;
     let first = names.next().and_then(one);
     first.into_iter().chain(names.map_while(one)).collect()
 }
