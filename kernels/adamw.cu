@@ -4,8 +4,8 @@
 //
 // Memory    table[gridDim.x] read, see multi_tensor.cuh: value p, state0 m and state1 v read and overwritten, gradient
 //           g read, half overwritten unless 0, decay. schedule[2] read: lr and the step, counted from 1, so that a
-//           launch in a CUDA graph stays the same from step to step. p, g, m, v are f32 and do not overlap; table is
-//           16-byte, schedule 4-byte aligned.
+//           launch in a CUDA graph stays the same from step to step; at step 0 nothing is written. p, g, m, v are f32
+//           and do not overlap; table is 16-byte, schedule 4-byte aligned.
 // Work      A block owns an entry of the table, at most 16384 elements; a thread every 256th group of 4. Lanes 0 and 1
 //           compute the two bias corrections in f64 and hand them to the block in shared memory. Block (256, 1, 1),
 //           grid (entries, 1, 1): all parameters in one launch.
@@ -26,6 +26,9 @@ adamw_f32(float b1, float b2, float eps, unsigned decoupled, const Chunk* __rest
     __shared__ float corrections[2];
     const Chunk chunk = table[blockIdx.x];
     const float lr = schedule[0];
+    if (schedule[1] < 1.0f) {
+        return;
+    }
     if (threadIdx.x < 2) {
         const double b = threadIdx.x == 0 ? b1 : b2;
         corrections[threadIdx.x] = static_cast<float>(-expm1(schedule[1] * log(b)));

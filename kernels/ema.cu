@@ -9,8 +9,8 @@
 // Shape     Any number of elements an entry up to 16384, checked by the host with the rest of the table.
 // Cost      3 FLOPs and 12 bytes an element, 14 with half: memory bandwidth is the limit. Share of it: not yet
 //           measured.
-// Numbers   f32, each operation rounded on its own, so within 2 ulp of the larger term. Momentum 0 gives q, momentum 1
-//           keeps p, while both are finite.
+// Numbers   f32, each operation rounded on its own, so within 2 ulp of the larger term. Momentum 0 gives q while both
+//           are finite, momentum 1 keeps p whatever they are.
 // Lost      Nothing tried yet.
 
 #include "multi_tensor.cuh"
@@ -20,6 +20,9 @@ ema_f32(const Chunk* __restrict__ table, const float* __restrict__ momentum)
 {
     const Chunk chunk = table[blockIdx.x];
     const float keep = momentum[0];
+    if (keep == 1.0f) {
+        return;
+    }
     const float take = sub(1.0f, keep);
     for_each<0>(chunk, [&](float& p, float q, float&, float&) { p = add(mul(keep, p), mul(take, q)); });
 }

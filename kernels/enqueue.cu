@@ -6,7 +6,7 @@
 // Work      A warp owns a row. Block 128, grid ceil(N / 4).
 // Shape     Any K, N, D >= 1.
 // Cost      No FLOPs; 8 N D bytes, in bf16 6: memory bandwidth is the limit. Share of it: not yet measured.
-// Numbers   Copies, exact from bf16 too. The step is exact up to 2^24; one below 1 counts as 1.
+// Numbers   Copies, exact from bf16 too. The step is exact up to 2^24; below 1 nothing is written.
 // Lost      Nothing tried yet. There is one rung: this is the obvious way.
 
 #include "element.cuh"
@@ -28,11 +28,11 @@ __device__ __forceinline__ void enqueue(uint32_t n, uint32_t k, uint32_t d, cons
                                         const T* __restrict__ rows, float* __restrict__ queue)
 {
     const uint32_t row = blockIdx.x * WARPS + threadIdx.x / 32;
-    if (row >= n || n - row > k) {
+    const float step = schedule[1];
+    if (row >= n || n - row > k || !(step >= 1.0f)) {
         return;
     }
-    const float step = schedule[1];
-    const uint64_t before = step >= 1.0f ? uint64_t(step) - 1 : 0;
+    const uint64_t before = uint64_t(step) - 1;
     const size_t place = (before * n + row) % k;
     const T* from = rows + size_t(row) * d;
     float* to = queue + place * d;

@@ -7,7 +7,7 @@
 //             norms   p, g read; workspace[gridDim.x][2] f64, 16 bytes an entry: the entry's sums of p^2 and of g^2,
 //                     overwritten, but where adapt is 0.
 //             update  workspace read; p, v read and overwritten; g read; half overwritten unless 0; schedule[2] read:
-//                     lr and, not used here, the step.
+//                     lr and the step; at step 0 nothing is written.
 // Work      Two launches, norms then update, over the same table: block (256, 1, 1), grid (entries, 1, 1). A block owns
 //           an entry, at most 16384 elements; a thread every 256th group of 4. In update each block first adds up the
 //           partial sums of its tensor: 16 bytes an entry, from the L2.
@@ -106,6 +106,9 @@ lars_update_f32(float momentum, float eta, uint32_t clip, const Chunk* __restric
     __shared__ float2 of_tensor;
     const Chunk chunk = table[blockIdx.x];
     const float lr = schedule[0];
+    if (schedule[1] < 1.0f) {
+        return;
+    }
     float2 by = {0.0f, 1.0f};
     if (chunk.adapt != 0) {
         double sum[2] = {};

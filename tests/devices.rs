@@ -33,7 +33,7 @@ struct Trained {
 /// Trains a small ResNet by SimCLR on colourful noise, each step on images of its own.
 fn train(device: Device, precision: Precision, optimizer: &str, steps: usize) -> Trained {
     let policy = preset("cifar-simclr").unwrap().policy();
-    let images = Images { count: COUNT, height: 17, width: 15, transform: policy.op(SIZE) };
+    let images = Images { count: COUNT, height: 17, width: 15, streamed: false, transform: policy.op(SIZE) };
     let encoder = Encoder { name: "resnet10".into(), width: 8, stem: Stem::Small };
     let projector = Projector { hidden: 24, out: 16, ..Projector::default() };
     let optimizer = Optimizer { name: optimizer.into(), lr: 0.1, ..Optimizer::default() };

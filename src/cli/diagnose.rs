@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Where invariance.svg goes; the run folder (or the weight file's) if not given.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// auto, cpu or vm (the PTX machine: slow, for study).
+    /// auto, cpu, cuda (cuda:1, …) or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }

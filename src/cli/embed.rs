@@ -30,7 +30,7 @@ pub struct Arguments {
     /// The file to write.
     #[arg(long, value_name = "F.safetensors")]
     out: PathBuf,
-    /// auto, cpu or vm (the PTX machine: slow, for study).
+    /// auto, cpu, cuda (cuda:1, …) or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }

@@ -43,7 +43,7 @@ pub enum Command {
         /// File to write the outputs to.
         #[arg(long)]
         outputs: PathBuf,
-        /// auto, cpu, or vm: the PTX machine, which runs the CUDA kernels without a GPU and checks them.
+        /// auto, cpu, cuda (cuda:1, …), or vm: the PTX machine, which runs the CUDA kernels without a GPU and checks them.
         #[arg(long, default_value = "auto")]
         device: String,
         /// f32, or bf16: activations (and what meets them) rounded to bf16. Files hold f32 all the same.

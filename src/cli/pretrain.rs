@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Source images a step; each is seen in two views.
     #[arg(long)]
     batch: Option<i64>,
-    /// auto, cpu, or vm: the PTX machine, which runs the CUDA kernels without a GPU, slowly, and checks them.
+    /// auto, cpu, cuda (cuda:1, …), or vm: the PTX machine, which runs the CUDA kernels without a GPU, slowly, and checks them.
     #[arg(long)]
     device: Option<String>,
     /// f32, or bf16 for activations on GPUs (and vm).

@@ -26,7 +26,7 @@ pub struct StepArguments {
     /// f32 or bf16.
     #[arg(long, default_value = "f32")]
     precision: String,
-    /// auto, cpu or vm.
+    /// auto, cpu, cuda (cuda:1, …) or vm.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Published settings by name.

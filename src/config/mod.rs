@@ -50,9 +50,17 @@ pub struct Data {
     pub channels: usize,
     /// Unreadable files tolerated, as a share of the set.
     pub max_bad: f64,
+    /// On a GPU, a set of pictures of one size that takes at most so many MiB lies in its memory; of a larger one, each batch
+    /// is sent. Either way the views are made there.
+    #[serde(default = "resident_mib")]
+    pub resident_mib: usize,
     /// Where hashtags or places stand, for methods that learn from them; beside the images if empty.
     #[serde(default)]
     pub sidecar: String,
+}
+
+fn resident_mib() -> usize {
+    8192
 }
 
 /// When to save, besides at the end of each epoch.

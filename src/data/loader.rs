@@ -47,22 +47,28 @@ pub struct Sample {
     pub id: usize,
 }
 
-/// N samples, V views of each.
+/// N samples, V views of each, of values `T`: f32, or the pictures' own u8.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch<T: Value = f32> {
     /// Index in the split of each sample: `[N]`.
     pub ids: Vec<usize>,
     /// What the filler says of each sample, `[L·N]`: label l of sample i is at l·N + i.
     pub labels: Vec<i64>,
     /// The views one behind the other, each `[N, its length]`.
-    pub views: Vec<f32>,
+    pub views: Vec<T>,
     /// Where in `views` each begins.
     pub starts: Vec<usize>,
     /// Where the buffers go when the batch is dropped.
-    home: Option<Sender<Batch>>,
+    home: Option<Sender<Batch<T>>>,
 }
 
-impl Batch {
+/// What views are made of.
+pub trait Value: Copy + Default + Send + Sync + 'static {}
+
+impl Value for f32 {}
+impl Value for u8 {}
+
+impl<T: Value> Batch<T> {
     fn take(&mut self) -> Self {
         Self {
             ids: take(&mut self.ids),
@@ -74,7 +80,7 @@ impl Batch {
     }
 }
 
-impl Drop for Batch {
+impl<T: Value> Drop for Batch<T> {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             // Without room, or without a loader any more, the buffers go.
@@ -86,17 +92,17 @@ impl Drop for Batch {
 /// Makes epochs of batches from a split.
 ///
 /// `fill` writes the views of one sample, a slice each, and its labels, from its picture; it runs on many threads.
-pub struct Loader<F> {
+pub struct Loader<F, T: Value = f32> {
     split: Split,
     plan: Plan,
     fill: Arc<F>,
     pool: Arc<ThreadPool>,
-    used: (Sender<Batch>, Receiver<Batch>),
+    used: Buffers<T>,
 }
 
-impl<F> Loader<F>
+impl<F, T: Value> Loader<F, T>
 where
-    F: Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync + 'static,
+    F: Fn(Sample, &Image, &mut [&mut [T]], &mut [i64]) -> Result<()> + Send + Sync + 'static,
 {
     /// # Errors
     /// If not even one batch can be had.
@@ -122,7 +128,7 @@ where
     }
 
     /// Starts on epoch `epoch` at batch `first`, and goes on to its end.
-    pub fn epoch(&self, epoch: u32, first: usize) -> Result<Epoch> {
+    pub fn epoch(&self, epoch: u32, first: usize) -> Result<Epoch<T>> {
         let (sender, receiver) = bounded(DEPTH);
         let stop = Arc::new(AtomicBool::new(false));
         let worker = Worker {
@@ -153,21 +159,21 @@ where
 }
 
 /// The batches of one epoch, in order; ends after an error. Dropping it stops the threads' work on it.
-pub struct Epoch {
-    batches: Option<Receiver<Result<Batch>>>,
+pub struct Epoch<T: Value = f32> {
+    batches: Option<Receiver<Result<Batch<T>>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Iterator for Epoch {
-    type Item = Result<Batch>;
+impl<T: Value> Iterator for Epoch<T> {
+    type Item = Result<Batch<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.batches.as_ref()?.recv().ok()
     }
 }
 
-impl Drop for Epoch {
+impl<T: Value> Drop for Epoch<T> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Wakes the coordinator if it waits to hand over a batch.
@@ -179,22 +185,25 @@ impl Drop for Epoch {
     }
 }
 
-struct Worker<F> {
+/// Where buffers go and come from.
+type Buffers<T> = (Sender<Batch<T>>, Receiver<Batch<T>>);
+
+struct Worker<F, T: Value> {
     split: Split,
     plan: Plan,
     fill: Arc<F>,
     pool: Arc<ThreadPool>,
-    used: (Sender<Batch>, Receiver<Batch>),
+    used: Buffers<T>,
     stop: Arc<AtomicBool>,
     epoch: u32,
 }
 
-impl<F> Worker<F>
+impl<F, T: Value> Worker<F, T>
 where
-    F: Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync,
+    F: Fn(Sample, &Image, &mut [&mut [T]], &mut [i64]) -> Result<()> + Send + Sync,
 {
     /// Batch `k` of the epoch.
-    fn batch(&self, order: &[u32], k: usize) -> Result<Batch> {
+    fn batch(&self, order: &[u32], k: usize) -> Result<Batch<T>> {
         let start = k * self.plan.batch;
         let members = &order[start..order.len().min(start + self.plan.batch)];
         let fill = || self.pool.install(|| self.fill(members));
@@ -205,14 +214,14 @@ where
         })
     }
 
-    fn fill(&self, members: &[u32]) -> Result<Batch> {
+    fn fill(&self, members: &[u32]) -> Result<Batch<T>> {
         thread_local!(static IMAGE: RefCell<Image> = RefCell::default());
         let Plan { views, labels, .. } = &self.plan;
         let n = members.len();
         let mut batch = self.buffers(n);
 
         // What belongs to one sample side by side: sample-major references into the view-major buffers.
-        let mut slots: Vec<Vec<&mut [f32]>> = (0..n).map(|_| Vec::with_capacity(views.len())).collect();
+        let mut slots: Vec<Vec<&mut [T]>> = (0..n).map(|_| Vec::with_capacity(views.len())).collect();
         let mut rest = batch.views.as_mut_slice();
         for &len in views {
             let (view, behind) = rest.split_at_mut(n * len);
@@ -240,7 +249,7 @@ where
     }
 
     /// Buffers of a batch that was dropped, or new ones, for `n` samples. Their content is any.
-    fn buffers(&self, n: usize) -> Batch {
+    fn buffers(&self, n: usize) -> Batch<T> {
         let new = || Batch {
             ids: Vec::new(),
             labels: Vec::new(),
@@ -256,7 +265,7 @@ where
             batch.starts.push(all);
             all += n * len;
         }
-        batch.views.resize(all, 0.0);
+        batch.views.resize(all, T::default());
         batch.home = Some(self.used.0.clone());
         batch
     }

@@ -3,7 +3,7 @@
 use super::Program;
 use super::lowered::out_of_memory;
 use crate::graph::plan::{Block, Plan, Target};
-use crate::graph::{Graph, Kind, TensorId};
+use crate::graph::{Graph, TensorId};
 use crate::ops::{Args, Slice};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
@@ -119,11 +119,9 @@ impl Program for CpuProgram {
     }
 
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>> {
-        for kind in [Kind::Input, Kind::Param, Kind::State] {
-            for t in self.graph.of_kind(kind) {
-                if self.has_non_finite(t)? {
-                    return Ok(Some(format!("`{}` itself holds NaN or infinity", self.graph.info(t).name)));
-                }
+        for t in self.graph.given(nodes.clone()) {
+            if self.has_non_finite(t)? {
+                return Ok(Some(format!("`{}` itself holds NaN or infinity", self.graph.info(t).name)));
             }
         }
         for i in nodes {

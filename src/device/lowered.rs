@@ -232,11 +232,9 @@ impl<B: Backend> Program for Lowered<B> {
     }
 
     fn find_non_finite(&mut self, nodes: Range<usize>) -> Result<Option<String>> {
-        for kind in [Kind::Input, Kind::Param, Kind::State] {
-            for t in self.graph.of_kind(kind) {
-                if self.has_non_finite(t)? {
-                    return Ok(Some(format!("`{}` itself holds NaN or infinity", self.graph.info(t).name)));
-                }
+        for t in self.graph.given(nodes.clone()) {
+            if self.has_non_finite(t)? {
+                return Ok(Some(format!("`{}` itself holds NaN or infinity", self.graph.info(t).name)));
             }
         }
         for i in nodes {

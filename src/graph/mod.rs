@@ -10,7 +10,8 @@ pub use differentiate::{Gradients, Vjp};
 use crate::ops::{Op, cast::Cast};
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A tensor of one [`Graph`].
@@ -369,6 +370,13 @@ impl Graph {
             .filter(|(id, info)| info.kind == kind && info.storage == *id)
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// The inputs, parameters and states that some nodes read, in the order of recording.
+    pub fn given(&self, nodes: Range<usize>) -> Vec<TensorId> {
+        let read: BTreeSet<TensorId> =
+            self.nodes[nodes].iter().flat_map(|n| &n.inputs).map(|&t| self.info(t).storage).collect();
+        read.into_iter().filter(|&t| self.info(t).kind != Kind::Temp).collect()
     }
 
     /// The input, parameter or state of that name.

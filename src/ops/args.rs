@@ -14,6 +14,10 @@ impl Element for f32 {
     const DTYPE: DType = DType::F32;
 }
 
+impl Element for u32 {
+    const DTYPE: DType = DType::U32;
+}
+
 impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
 }

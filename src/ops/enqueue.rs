@@ -13,8 +13,8 @@ use serde_json::json;
 /// Records that `queue`\[K,D\], an f32 state, takes `rows`\[N,D\], f32 or bf16, as they are.
 ///
 /// The queue is a ring: row n goes to place ((step − 1) · N + n) mod K, where the step number, from 1, is the second
-/// number of `schedule`\[2\] (the first is the learning rate). Where N > K only the last K rows stay. Whatever reads the
-/// queue of the steps before must be recorded before this.
+/// number of `schedule`\[2\] (the first is the learning rate); at step 0 the queue stays as it is. Where N > K only the last
+/// K rows stay. Whatever reads the queue of the steps before must be recorded before this.
 pub fn enqueue(graph: &mut Graph, queue: TensorId, rows: TensorId, schedule: TensorId) -> Result<()> {
     let shape = graph.ty(queue).dims("enqueue", "queue")?;
     graph.update(Enqueue { shape }, &[schedule, rows], &[queue])
@@ -57,7 +57,10 @@ impl Op for Enqueue {
     fn cpu(&self, args: &Args) {
         let [k, d] = self.shape;
         let ([n, _], step) = (args.dims(1), args.f32(0)[1]);
-        let before = (step as usize).saturating_sub(1) % k;
+        if step < 1.0 {
+            return;
+        }
+        let before = (step as usize - 1) % k;
         let queue = args.out(0);
         for (row, values) in args.f32(1).chunks_exact(d).enumerate().skip(n.saturating_sub(k)) {
             queue[(before * n + row) % k * d..][..d].copy_from_slice(values);
@@ -93,8 +96,9 @@ pub const SPEC: OpSpec = OpSpec {
     reference: |_, t| {
         let (rows, mut queue) = (t.at("rows"), t.at("queue").clone());
         let ([n, d], k) = ([rows.shape[0], rows.shape[1]], queue.shape[0]);
-        let before = (t.at("schedule").data[1] as usize - 1) * n;
-        for i in 0..n {
+        let step = t.at("schedule").data[1] as usize;
+        for i in if step == 0 { 0..0 } else { 0..n } {
+            let before = (step - 1) * n;
             queue.data[(before + i) % k * d..][..d].copy_from_slice(rows.row(i));
         }
         vec![queue]
@@ -112,6 +116,7 @@ pub const SPEC: OpSpec = OpSpec {
             case("wraps", |_| vec![0.1, 3.0], 5, 12, 8),
             case("odd", |_| vec![0.1, 9.0], 7, 13, 33),
             case("batch_1", |_| vec![0.1, 6.0], 1, 4, 3),
+            case("stays", |_| vec![0.0, 0.0], 3, 5, 4),
             case("larger_than_the_queue", |_| vec![0.1, 2.0], 11, 4, 5),
             case("moco", |_| vec![0.1, 3.0], 256, 65536, 128).bench_only(),
         ]

@@ -45,6 +45,7 @@ pub mod table;
 pub mod unit_rows;
 pub mod vicreg;
 pub mod weighted_sum;
+pub mod when_finite;
 pub mod whiten;
 pub mod widen;
 

@@ -44,6 +44,7 @@ pub const OPS: &[OpSpec] = &[
     super::unit_rows::SPEC,
     super::enqueue::SPEC,
     super::memory_bank::SPEC,
+    super::when_finite::SPEC,
     crate::optim::EMA,
     crate::optim::SGD,
     crate::optim::LARS,

@@ -36,7 +36,7 @@ impl Op for AdamW {
     }
 
     fn cpu(&self, args: &Args) {
-        let (lr, step) = fused::schedule(args);
+        let Some((lr, step)) = fused::schedule(args) else { return };
         let (Optimizer { betas: [b1, b2], eps, .. }, decoupled) = (self.optimizer.clone(), self.decoupled);
         let correction = |b: f32| (1.0 - f64::from(b).powf(f64::from(step))) as f32;
         let (step_size, root) = (lr / correction(b1), correction(b2).sqrt());

@@ -40,6 +40,10 @@ impl Op for Ema {
 
     fn cpu(&self, args: &Args) {
         let keep = args.f32(0)[0];
+        // Not by arithmetic: 0 · NaN is NaN.
+        if keep == 1.0 {
+            return;
+        }
         let parameters = fused::parameters::<0>(args);
         let factors = vec![keep; parameters.len()];
         fused::for_each(parameters, &factors, |keep, target, value, []| {

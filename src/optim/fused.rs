@@ -21,10 +21,10 @@ pub fn output_types(inputs: &[TensorType], states: usize) -> Vec<TensorType> {
     (0..=states).flat_map(|_| params.iter().cloned()).collect()
 }
 
-/// Learning rate and step.
-pub fn schedule(args: &Args) -> (f32, f32) {
+/// Learning rate and step; none at step 0, where an optimiser does nothing.
+pub fn schedule(args: &Args) -> Option<(f32, f32)> {
     let schedule = args.f32(0);
-    (schedule[0], schedule[1])
+    (schedule[1] >= 1.0).then_some((schedule[0], schedule[1]))
 }
 
 /// The op's operands, by parameter.

@@ -60,7 +60,7 @@ impl Op for Lars {
     }
 
     fn cpu(&self, args: &Args) {
-        let (lr, _) = fused::schedule(args);
+        let Some((lr, _)) = fused::schedule(args) else { return };
         let momentum = self.0.momentum;
         let parameters = fused::parameters::<1>(args);
         let factors: Vec<_> = parameters.par_iter().map(|p| self.factors(p, lr)).collect();

@@ -62,7 +62,7 @@ impl Default for Optimizer {
 
 impl Optimizer {
     /// Records the update of every parameter that has a gradient. `schedule` \[2\] is the learning rate and the number of
-    /// the step, from 1.
+    /// the step, from 1; at step 0 nothing is updated.
     pub fn record(&self, graph: &mut Graph, gradients: &Gradients, schedule: TensorId) -> Result<()> {
         self.record_some(graph, gradients, schedule, |_| true)
     }

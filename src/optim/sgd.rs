@@ -30,7 +30,7 @@ impl Op for Sgd {
     }
 
     fn cpu(&self, args: &Args) {
-        let (lr, _) = fused::schedule(args);
+        let Some((lr, _)) = fused::schedule(args) else { return };
         let momentum = self.0.momentum;
         let parameters = fused::parameters::<1>(args);
         let decays: Vec<f32> = parameters.iter().map(|p| self.0.decay(p.shape)).collect();

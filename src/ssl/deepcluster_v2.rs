@@ -9,7 +9,6 @@ use crate::graph::Init;
 use crate::ops::cast;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::matmul::MatMul;
-use crate::ops::memory_bank::remember;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -72,7 +71,7 @@ pub const METHOD: Method = Method {
         }
         let loss = r.sum(&terms)?;
         let (newest, index) = (r.graph.stop_gradient(unit[0]), r.index()?);
-        r.after(move |graph| remember(graph, bank, newest, index, 0.0));
+        r.remember(bank, newest, index, 0.0);
         Ok(Recorded { loss, embeddings: unit.to_vec() })
     },
     epoch: Some(cluster),

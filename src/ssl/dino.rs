@@ -13,7 +13,6 @@ use crate::ops::linear::linear;
 use crate::ops::soft_cross_entropy::SoftCrossEntropy;
 use crate::ops::softmax::Softmax;
 use crate::ops::unit_rows::unit_rows;
-use crate::optim::ema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -127,12 +126,12 @@ pub const METHOD: Method = Method {
             // An average of unit rows is shorter than they are.
             let lost = || Error::Graph("dino's teacher has no prototypes".into());
             let prototypes = r.graph.find("teacher.prototypes.weight").ok_or_else(lost)?;
-            r.after(move |graph| unit_rows(graph, prototypes));
+            r.after(move |graph, _| unit_rows(graph, prototypes));
         }
         let both = r.graph.apply1(Concat, &teacher)?;
         let mean = r.graph.apply1(ColumnMean, &[both])?;
         let keep = r.scheduled("center_momentum", Ramp::constant(s.center_momentum))?;
-        r.after(move |graph| ema(graph, keep, &[(center, mean)]));
+        r.average(keep, vec![(center, mean)]);
         embeddings.truncate(GLOBAL);
         Ok(Recorded { loss, embeddings })
     },

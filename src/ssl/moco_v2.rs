@@ -4,7 +4,6 @@ use super::settings::{fill, positive, share};
 use super::{BASE, Family, Method, Ramp, Recorded};
 use crate::graph::Init;
 use crate::ops::concat::Concat;
-use crate::ops::enqueue::enqueue;
 use crate::ops::info_nce::InfoNce;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::{Error, Result};
@@ -80,10 +79,9 @@ pub const METHOD: Method = Method {
         }
         let loss = r.sum(&terms)?;
         r.follow(Ramp::cosine(momentum, momentum_end))?;
-        let schedule = r.schedule;
         // Both views' keys, behind both terms: a query never meets the other key of its own image in this step.
         let newest = if symmetric { r.graph.apply1(Concat, &keys)? } else { keys[0] };
-        r.after(move |graph| enqueue(graph, bank, newest, schedule));
+        r.enqueue(bank, newest);
         let embeddings = if symmetric { q } else { vec![q[0], keys[0]] };
         Ok(Recorded { loss, embeddings })
     },

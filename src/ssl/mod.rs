@@ -24,6 +24,7 @@ pub mod pretext;
 mod prototypes;
 mod ramp;
 mod record;
+mod recorder;
 mod settings;
 mod simclr;
 mod simsiam;
@@ -39,7 +40,7 @@ pub use record::{Feeds, Images, Known, Step, StepSpec};
 use crate::device::Program;
 use crate::{Error, Result};
 use inputs::Augmented;
-use record::{Recorded, Recorder};
+use recorder::{Recorded, Recorder};
 use serde::Serialize;
 use toml::Table;
 

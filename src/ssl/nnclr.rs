@@ -6,7 +6,6 @@ use crate::Error;
 use crate::graph::Init;
 use crate::nn::Predictor;
 use crate::ops::cast;
-use crate::ops::enqueue::enqueue;
 use crate::ops::info_nce::InfoNce;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::nearest::Nearest;
@@ -55,8 +54,7 @@ pub const METHOD: Method = Method {
         let loss = r.sum(&terms)?;
         let newest = r.graph.stop_gradient(z[0]);
         let newest = r.graph.apply1(L2Normalize::default(), &[newest])?;
-        let schedule = r.schedule;
-        r.after(move |graph| enqueue(graph, support, newest, schedule));
+        r.enqueue(support, newest);
         Ok(Recorded { loss, embeddings: z.to_vec() })
     },
     chance: |_, batch, _| Ok(super::among(batch)),

@@ -15,7 +15,6 @@ use crate::nn::{self, Mode};
 use crate::ops::cast;
 use crate::ops::gather::Gather;
 use crate::ops::info_nce::InfoNce;
-use crate::ops::memory_bank::remember;
 use crate::ops::rotate::Rotate;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -122,7 +121,7 @@ pub const METHOD: Method = Method {
         }
         let loss = r.sum(&terms)?;
         let (newest, momentum) = (r.graph.stop_gradient(plain), s.momentum);
-        r.after(move |graph| remember(graph, bank, newest, index, momentum));
+        r.remember(bank, newest, index, momentum);
         Ok(Recorded { loss, embeddings: vec![plain, transformed] })
     },
     epoch: Some(|program, before| fill_bank(program, &before)),

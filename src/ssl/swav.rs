@@ -4,7 +4,6 @@ use super::inputs::{GLOBAL, MultiCrop};
 use super::settings::{fill, positive};
 use super::{BASE, Family, Method, Recorded, Recorder};
 use crate::graph::{Init, TensorId};
-use crate::ops::enqueue::enqueue;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::linear::linear;
 use crate::ops::sinkhorn::Sinkhorn;
@@ -112,8 +111,8 @@ pub const METHOD: Method = Method {
             if queue > 0 {
                 // Kept and filled from the start, so that it is full when its epoch comes.
                 let earlier = r.state(&format!("queue.{target}"), [queue, d], Init::UnitRows)?;
-                let (newest, schedule) = (r.graph.stop_gradient(unit[target]), r.schedule);
-                r.after(move |graph| enqueue(graph, earlier, newest, schedule));
+                let newest = r.graph.stop_gradient(unit[target]);
+                r.enqueue(earlier, newest);
                 if epoch >= queue_from {
                     let earlier = crate::ops::cast::activation(r.graph, earlier)?;
                     let c = r.graph.stop_gradient(c);
@@ -142,6 +141,6 @@ pub(super) fn prototype_weights(r: &mut Recorder, count: usize, d: usize, frozen
     if frozen {
         return Ok(r.graph.stop_gradient(weight));
     }
-    r.after(move |graph| unit_rows(graph, master));
+    r.after(move |graph, _| unit_rows(graph, master));
     Ok(weight)
 }

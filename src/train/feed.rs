@@ -1,20 +1,17 @@
-//! What a step is fed: views that threads made on the CPU, or the numbers by which the device makes its own.
+//! What a step is fed: views that threads made on the CPU, or pictures and the numbers by which the device makes its own.
 
 use super::labels::Given;
+use super::pictures::Pictures;
 use crate::config::Config;
 use crate::data::{Batch, Epoch, Image, Loader, Sample, Split, loader};
 use crate::device::{Device, Program};
-use crate::ops::augment::{Augment, PARAMS, Scratch, ViewParams, params::as_tensor};
+use crate::ops::augment::{Augment, PARAMS, Scratch};
 use crate::rng::{Philox, Purpose};
-use crate::ssl::{self, Draw, Drawn, Feeds, Images, Inputs};
+use crate::ssl::{self, Draw, Feeds, Images, Inputs};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
-
-/// A data set larger than this is not put onto a device, in bytes.
-const MOST_RESIDENT: usize = 8 << 30;
 
 /// Makes the views of a sample, and draws its labels.
 pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<()> + Send + Sync;
@@ -23,19 +20,8 @@ pub type Fill = dyn Fn(Sample, &Image, &mut [&mut [f32]], &mut [i64]) -> Result<
 pub enum Feed {
     /// Views made by threads of the loader while the step before runs.
     Made(Loader<Box<Fill>>),
-    /// Pictures lie on the device, which makes the views by rows of parameters.
-    Resident(Box<Pictures>),
-}
-
-/// A training split as it lies on a device.
-pub struct Pictures {
-    pub images: Images,
-    /// u8\[count,H,W,C\]
-    pixels: Vec<u8>,
-    /// The picture that stands at each place: another's where one could not be read.
-    ids: Vec<u32>,
-    plan: loader::Plan,
-    inputs: Box<dyn Inputs>,
+    /// Pictures, of which the device makes the views by rows of parameters.
+    Drawn(Box<Pictures>),
 }
 
 /// One step's input.
@@ -43,14 +29,14 @@ pub struct Ready {
     /// Images of the split, \[N\].
     pub ids: Vec<u32>,
     /// \[L·N\]
-    labels: Vec<i64>,
-    content: Content,
+    pub(super) labels: Vec<i64>,
+    pub(super) content: Content,
 }
 
-enum Content {
+pub(super) enum Content {
     Made(Batch),
-    /// f32\[V·N,16\]
-    Rows(Vec<f32>),
+    /// f32\[V·N,16\], and the pictures u8\[N,H,W,C\] unless the device has them.
+    Drawn(Vec<f32>, Option<Batch<u8>>),
 }
 
 /// The views a configuration's method takes of a sample.
@@ -60,7 +46,7 @@ pub fn inputs(config: &Config) -> Result<Box<dyn Inputs>> {
 }
 
 impl Feed {
-    /// Pictures go onto the device if it makes its own views, they are of one size, and they fit.
+    /// A device other than the CPU makes its own views of pictures that are of one size.
     pub fn new(config: &Config, split: &Split, device: Device) -> Result<Self> {
         let inputs = inputs(config)?;
         let plan = loader::Plan {
@@ -73,11 +59,10 @@ impl Feed {
             threads: 0,
         };
         if device != Device::Cpu
-            && let Some([h, w]) = split.uniform_size()
-            && split.len() * h * w * split.channels() <= MOST_RESIDENT
+            && let Some(size) = split.uniform_size()
             && loader::batches(&plan, split.len()) > 0
         {
-            return Ok(Self::Resident(Box::new(Pictures::read(config, split, plan, inputs, [h, w])?)));
+            return Ok(Self::Drawn(Box::new(Pictures::new(config, split, plan, inputs, size)?)));
         }
         Ok(Self::Made(Loader::new(split.clone(), plan, view_maker(config)?)?))
     }
@@ -86,7 +71,7 @@ impl Feed {
     pub fn batches(&self) -> usize {
         match self {
             Self::Made(loader) => loader.batches(),
-            Self::Resident(pictures) => loader::batches(&pictures.plan, pictures.ids.len()),
+            Self::Drawn(pictures) => pictures.batches(),
         }
     }
 
@@ -94,15 +79,15 @@ impl Feed {
     pub fn images(&self) -> Option<&Images> {
         match self {
             Self::Made(_) => None,
-            Self::Resident(pictures) => Some(&pictures.images),
+            Self::Drawn(pictures) => Some(&pictures.images),
         }
     }
 
-    /// Puts the pictures onto the device.
+    /// Puts onto the device what stays there.
     pub fn upload(&self, program: &mut dyn Program, feeds: &Feeds) -> Result<()> {
-        match (self, feeds.images) {
-            (Self::Resident(pictures), Some(to)) => program.write(to, &pictures.pixels),
-            _ => Ok(()),
+        match self {
+            Self::Made(_) => Ok(()),
+            Self::Drawn(pictures) => pictures.upload(program, feeds),
         }
     }
 
@@ -110,12 +95,7 @@ impl Feed {
     pub fn epoch(&self, epoch: u32, first: usize) -> Result<Batches<'_>> {
         Ok(match self {
             Self::Made(loader) => Batches::Made(loader.epoch(epoch, first)?),
-            Self::Resident(pictures) => Batches::Drawn {
-                pictures,
-                epoch,
-                order: loader::order(&pictures.plan, pictures.ids.len(), epoch),
-                left: first..self.batches(),
-            },
+            Self::Drawn(pictures) => Batches::Drawn(pictures.epoch(epoch, first)?),
         })
     }
 }
@@ -123,7 +103,7 @@ impl Feed {
 /// An epoch under way.
 pub enum Batches<'a> {
     Made(Epoch),
-    Drawn { pictures: &'a Pictures, epoch: u32, order: Vec<u32>, left: Range<usize> },
+    Drawn(super::pictures::Batches<'a>),
 }
 
 impl Iterator for Batches<'_> {
@@ -136,44 +116,8 @@ impl Iterator for Batches<'_> {
                 labels: std::mem::take(&mut batch.labels),
                 content: Content::Made(batch),
             })),
-            Self::Drawn { pictures, epoch, order, left } => {
-                let from = left.next()? * pictures.plan.batch;
-                Some(Ok(pictures.draw(*epoch, &order[from..from + pictures.plan.batch])))
-            }
+            Self::Drawn(batches) => batches.next(),
         }
-    }
-}
-
-impl Pictures {
-    fn read(
-        config: &Config,
-        split: &Split,
-        plan: loader::Plan,
-        inputs: Box<dyn Inputs>,
-        [height, width]: [usize; 2],
-    ) -> Result<Self> {
-        let mut pixels = Vec::with_capacity(split.len() * height * width * split.channels());
-        let mut ids = Vec::with_capacity(split.len());
-        let mut image = Image::default();
-        for i in 0..split.len() {
-            ids.push(split.read(i, &mut image)? as u32);
-            pixels.extend_from_slice(&image.pixels);
-        }
-        let transform: Augment = config.augment.op(config.data.size);
-        let images = Images { count: split.len(), height, width, transform };
-        Ok(Self { images, pixels, ids, plan, inputs })
-    }
-
-    fn draw(&self, epoch: u32, members: &[u32]) -> Ready {
-        let ids: Vec<u32> = members.iter().map(|&i| self.ids[i as usize]).collect();
-        let image = [self.images.height, self.images.width];
-        let seed = self.plan.seed;
-        let drawn: Vec<Drawn> =
-            ids.iter().map(|&id| self.inputs.draw(Draw { seed, epoch, id: id.into(), image })).collect();
-        let views = 0..self.plan.views.len();
-        let rows: Vec<ViewParams> = views.flat_map(|v| drawn.iter().map(move |d| d.views[v])).collect();
-        let labels = (0..self.plan.labels).flat_map(|l| drawn.iter().map(move |d| d.labels[l])).collect();
-        Ready { ids, labels, content: Content::Rows(as_tensor(&rows).to_vec()) }
     }
 }
 
@@ -196,11 +140,14 @@ impl Ready {
                     let from = batch.starts[range.start];
                     program.write_f32(*input, &batch.views[from..from + len])?;
                 }
-                Content::Rows(rows) => {
+                Content::Drawn(rows, _) => {
                     let from = range.start * n * PARAMS;
                     program.write_f32(*input, &rows[from..from + len])?;
                 }
             }
+        }
+        if let (Some(images), Content::Drawn(_, Some(pictures))) = (feeds.images, &self.content) {
+            program.write(images, &pictures.views)?;
         }
         if let Some(index) = feeds.index {
             program.write(index, bytemuck::cast_slice(&self.ids))?;

@@ -5,6 +5,7 @@ mod conclude;
 mod feed;
 mod labels;
 mod metrics;
+mod pictures;
 mod pretrain;
 mod run_folder;
 mod signs;

@@ -79,8 +79,19 @@ pub fn pretrain(config: &Config, data: &Dataset, folder: &RunFolder, watch: &mut
         let first = run.position.batch;
         run.begin_epoch(&feed, &split)?;
         let mut epoch = EpochSums::default();
-        for batch in feed.epoch(run.position.epoch as u32, first)? {
-            let record = run.step(&batch?)?;
+        let mut batches = feed.epoch(run.position.epoch as u32, first)?;
+        let mut next = batches.next().transpose()?;
+        if let Some(batch) = &next {
+            run.write(batch, run.position.step)?;
+        }
+        while let Some(batch) = next {
+            run.program.run_all()?;
+            // A GPU is at work on that step now, and the next one's input travels meanwhile.
+            next = batches.next().transpose()?;
+            if let Some(batch) = &next {
+                run.write(batch, run.position.step + 1)?;
+            }
+            let record = run.finish_step(&batch)?;
             epoch.add(&record, config.batch);
             watch.step(&record, run.schedule.steps());
             run.warn_of_collapse(watch)?;
@@ -225,9 +236,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One step; the clock runs from the end of the step before, so waiting for data counts.
-    fn step(&mut self, batch: &Ready) -> Result<StepRecord> {
-        let Position { step, .. } = self.position;
+    /// Gives a step its input: the batch, the learning rate, and whatever else goes by the step's number, from 0.
+    fn write(&mut self, batch: &Ready, step: u64) -> Result<()> {
         batch.write(&mut *self.program, &self.step.feeds, &self.given, self.config.seed, step)?;
         let lr = self.schedule.lr(step);
         self.program.write_f32(self.step.schedule, &[lr, (step + 1) as f32])?;
@@ -238,14 +248,15 @@ impl<'a> Run<'a> {
             let progress = (step + 1) as f64 / self.schedule.steps() as f64;
             self.program.write_f32(input, &[ramp.at(progress)])?;
         }
-        self.program.run(0..self.step.update_from)?;
+        Ok(())
+    }
+
+    /// What has become of the step on `batch`; the clock runs from the end of the step before, so waiting for data counts.
+    fn finish_step(&mut self, batch: &Ready) -> Result<StepRecord> {
         let loss = self.program.read_f32(self.step.loss)?[0];
         if !loss.is_finite() {
-            return Err(self.not_finite(loss)?);
+            return Err(self.not_finite(loss, batch)?);
         }
-        let nodes = self.program.graph().nodes().len();
-        self.program.run(self.step.update_from..nodes)?;
-
         let (embeddings, d) = self.embeddings()?;
         let std = feature_std(&embeddings, d) as f32;
         let seconds = self.clock.elapsed().as_secs_f64();
@@ -257,7 +268,7 @@ impl<'a> Run<'a> {
             step: self.position.step,
             epoch: self.position.epoch,
             loss,
-            lr,
+            lr: self.schedule.lr(self.position.step - 1),
             std,
             images_per_second: self.config.batch as f64 / seconds,
         };
@@ -307,8 +318,9 @@ impl<'a> Run<'a> {
     }
 
     /// The weights are still those that gave the last finite loss: the same step again shows where it breaks.
-    fn not_finite(&mut self, loss: f32) -> Result<Error> {
+    fn not_finite(&mut self, loss: f32, batch: &Ready) -> Result<Error> {
         self.metrics.flush()?;
+        self.write(batch, self.position.step)?;
         let found = self.program.find_non_finite(0..self.step.update_from)?;
         let place = found.unwrap_or_else(|| "no single op could be blamed".into());
         let saved = match self.last_saved {

@@ -20,4 +20,4 @@ pub use check::{Finding, Kind, Other};
 pub use exec::{Outcome, Shape};
 pub use machine::{Argument, MOST_BLOCKS, Machine, Module};
 pub use profile::{Counter, Counters, Page, Roofline};
-pub use program::Program;
+pub use program::{Param, Program};

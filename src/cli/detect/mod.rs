@@ -78,7 +78,7 @@ pub struct Arguments {
     /// Draw what was found: green is there, orange is found, red is wrong.
     #[arg(long, value_name = "FILE.png")]
     out: Option<PathBuf>,
-    /// auto, cpu or vm (the PTX machine: slow, for study).
+    /// auto, cpu, cuda (cuda:1, …) or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }

@@ -99,7 +99,7 @@ pub struct Arguments {
     /// Also draw the curve of --layers or --few.
     #[arg(long, value_name = "FILE.svg")]
     out: Option<PathBuf>,
-    /// auto, cpu or vm (the PTX machine: slow, for study).
+    /// auto, cpu, cuda (cuda:1, …) or vm (the PTX machine: slow, for study).
     #[arg(long, default_value = "auto")]
     device: String,
 }

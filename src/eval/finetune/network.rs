@@ -6,6 +6,7 @@ use crate::eval::start::ENCODER;
 use crate::graph::{Graph, TensorId};
 use crate::nn::{Encoder, Mode, linear};
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::ops::when_finite::when_finite;
 use crate::optim::Optimizer;
 use crate::tensor::{DType, TensorType};
 use crate::{Error, Result};
@@ -68,7 +69,10 @@ impl Training {
             graph.input("schedule.encoder", TensorType::f32([2]))?,
             graph.input("schedule.head", TensorType::f32([2]))?,
         ];
-        let [encoder, head] = schedules;
+        let [encoder, head] = [
+            when_finite(&mut graph, loss, schedules[0], 0.0)?,
+            when_finite(&mut graph, loss, schedules[1], 0.0)?,
+        ];
         sgd.record_some(&mut graph, &gradients, encoder, |name| name.starts_with(ENCODER))?;
         sgd.record_some(&mut graph, &gradients, head, |name| !name.starts_with(ENCODER))?;
         graph.keep(loss);
@@ -84,7 +88,7 @@ impl Training {
         for (schedule, lr) in self.schedules.into_iter().zip(rates) {
             self.program.write_f32(schedule, &[lr, (at + 1) as f32])?;
         }
-        self.program.run(0..self.update_from)?;
+        self.program.run_all()?;
         let loss = self.program.read_f32(self.loss)?[0];
         if !loss.is_finite() {
             let found = self.program.find_non_finite(0..self.update_from)?;
@@ -92,8 +96,7 @@ impl Training {
             let what = format!("fine-tuning: the loss is {loss}: {place}; lower the learning rates");
             return Err(Error::NonFinite { step: at as u64 + 1, what });
         }
-        let nodes = self.program.graph().nodes().len();
-        self.program.run(self.update_from..nodes)
+        Ok(())
     }
 }
 
