@@ -6,7 +6,8 @@
 # make peers  the step of two networks beside PyTorch, on this machine
 # make peers-methods  every method's step beside PyTorch with lightly's losses (a quarter of an hour)
 # make gpu-bundle  a folder to run on a machine with a GPU: correctness, sanitizer, benches beside PyTorch
-# make test-all  also what needs PyTorch (installed into .venv) and a few minutes more
+# make test-all  also what wants a GPU, on a driver that the PTX machine plays, and what needs PyTorch (installed into
+#                .venv): a quarter of an hour more
 
 CARGO ?= cargo
 RUSA := target/release/rusa
@@ -53,6 +54,7 @@ $(VENV): benches/peers/requirements.txt
 
 test-all: test $(VENV)
 	@$(MAKE) --no-print-directory build
+	$(WITH_CUDA) tests/driver/run.sh
 	tests/peers/run.sh $(RUSA) $(VENV)
 
 # The same work in PyTorch, on this machine, in one go.

@@ -386,6 +386,81 @@ fn updates_of_other_shapes_are_errors() {
     says(remember(&mut graph, wide, rows, index, 0.5), "`index` must be u32[4]");
 }
 
+/// What a method's step leaves of a batch of NaN: nothing may change but what batch norm keeps of the images' statistics.
+fn a_loss_that_is_not_finite_changes_nothing(device: Device) {
+    let encoder = Encoder { name: "resnet10".into(), width: 8, stem: Stem::Small };
+    let policy = preset("fashion-mnist").unwrap().policy();
+    // Optimisers of every kind, a queue, a bank, a centre, a teacher, a predictor with a rate of its own.
+    for (method, optimizer, loss) in [
+        ("moco-v2", "sgd", "queue = 12"),
+        ("pirl", "lars", "negatives = 12"),
+        ("dino", "adamw", "prototypes = 8"),
+        ("simsiam", "adam", ""),
+        ("deepcluster-v2", "sgd", "prototypes = [8]"),
+    ] {
+        let method = ssl::find(method).unwrap();
+        let loss = method.settings(&loss.parse().unwrap()).unwrap();
+        let optimizer = Optimizer { name: optimizer.into(), lr: 0.1, ..Optimizer::default() };
+        let spec = StepSpec {
+            method,
+            encoder: &encoder,
+            projector: &Projector { hidden: 24, out: 16, ..Projector::default() },
+            loss: &loss,
+            augment: &policy,
+            optimizer: &optimizer,
+            batch: BATCH,
+            size: 12,
+            channels: 1,
+            precision: Precision::F32,
+            epoch: 0,
+            data: Known { images: COUNT, ..Known::default() },
+            images: None,
+        };
+        let step = spec.record().unwrap();
+        let mut program = device.program(step.graph).unwrap();
+        program.initialize(3).unwrap();
+        let before = program.state_dict().unwrap();
+        program.write_f32(step.seed_gradient, &[1.0]).unwrap();
+        for schedule in std::iter::once(step.schedule).chain(step.feeds.held_schedule) {
+            program.write_f32(schedule, &[0.05, 1.0]).unwrap();
+        }
+        for &(ramp, _) in &step.feeds.ramps {
+            program.write_f32(ramp, &[0.5]).unwrap();
+        }
+        let mut step_on = |x: f32| {
+            for &(_, views) in &step.feeds.views {
+                let n = program.graph().ty(views).elements();
+                program.write_f32(views, &vec![x; n]).unwrap();
+            }
+            program.run_all().unwrap();
+            (program.read_f32(step.loss).unwrap()[0], program.state_dict().unwrap())
+        };
+        let changed = |after: &BTreeMap<String, HostTensor>| -> Vec<String> {
+            let ours = |name: &&String| !name.contains("running_");
+            let differs = |name: &&String| after[*name] != before[*name];
+            before.keys().filter(ours).filter(differs).cloned().collect()
+        };
+        let (loss, after) = step_on(f32::NAN);
+        assert!(!loss.is_finite(), "{}: a loss of {loss}", method.name);
+        assert_eq!(changed(&after), [""; 0], "{}", method.name);
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing_on_the_cpu() {
+    a_loss_that_is_not_finite_changes_nothing(Device::Cpu);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing_on_the_vm() {
+    device("vm").into_iter().for_each(a_loss_that_is_not_finite_changes_nothing);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing_on_a_gpu() {
+    device("cuda").into_iter().for_each(a_loss_that_is_not_finite_changes_nothing);
+}
+
 #[test]
 fn the_vm_repeats_itself_bit_for_bit() {
     device("vm").into_iter().for_each(|vm| repeats_itself(vm, 2));

@@ -2,7 +2,7 @@
 //! PTX machine, and must do what it does on the machine itself, whenever the driver chooses to do what it was asked.
 
 use rusa::kernels::COMPILER;
-use rusa::tensor::{HostTensor, read_tensors};
+use rusa::tensor::{HostTensor, read_tensors, write_tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -46,7 +46,7 @@ fn arguments<'a>(out: &'a str, device: &'a str, more: &[&'a str]) -> Vec<&'a str
         all.extend(["--set", setting]);
     }
     // The batch's pixels are more than go straight into the stream of the kernels.
-    all.extend(["--encoder", "resnet10", "--batch", "88"]);
+    all.extend(["--encoder", "resnet10", "--batch", "24", "--overwrite"]);
     all.extend(more);
     all
 }
@@ -87,7 +87,7 @@ fn a_gpu_trains_as_the_machine_does() {
         let environment = [("RUSA_DRIVER_SEED", seed), ("RUSA_DRIVER_SM", sm)];
         assert_eq!(train(Some(&driver), &environment, "cuda", more), want, "{environment:?} {more:?}");
     }
-    for seed in 2..6 {
+    for seed in 2..4 {
         let seed = seed.to_string();
         assert_eq!(train(Some(&driver), &[("RUSA_DRIVER_SEED", &seed)], "cuda:0", streamed), want, "{seed}");
     }
@@ -97,7 +97,7 @@ fn a_gpu_trains_as_the_machine_does() {
 #[test]
 fn a_gpu_trains_a_teacher_and_a_queue_in_bf16() {
     let Some(driver) = driver() else { return };
-    let more = ["--method", "moco-v2", "--precision", "bf16", "--set", "loss.queue=176"];
+    let more = ["--method", "moco-v2", "--precision", "bf16", "--set", "loss.queue=48"];
     let want = train(None, &[], "vm", &more);
     for seed in ["0", "9"] {
         assert_eq!(train(Some(&driver), &[("RUSA_DRIVER_SEED", seed)], "cuda", &more), want, "{seed}");
@@ -119,7 +119,7 @@ fn a_step_is_one_graph_and_the_next_batch_crosses_meanwhile() {
         let nodes: usize = meanwhile.split(' ').next().unwrap().parse().unwrap();
         assert!(nodes > 50, "forward, backward and update are in it: {nodes} nodes");
         let own = log.lines().find(|l| l.ends_with("nodes")).unwrap().split(' ').next().unwrap();
-        let crossing = |line: &&str| line.ends_with("pinned") && line.contains(&(88 * 784).to_string());
+        let crossing = |line: &&str| line.ends_with("pinned") && line.contains(&(24 * 784).to_string());
         let crossing = meanwhile.lines().find(crossing).expect("the next batch crosses");
         assert_ne!(crossing.split(' ').next(), Some(own), "on a stream of its own");
     }
@@ -131,7 +131,7 @@ fn what_does_not_fit_a_gpu_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let arguments = arguments(out.to_str().unwrap(), "cuda", &[]);
-    let done = rusa(Some(&driver), &[("RUSA_DRIVER_MIB", "24")], &arguments);
+    let done = rusa(Some(&driver), &[("RUSA_DRIVER_MIB", "20")], &arguments);
     let said = text(&done.stderr);
     assert!(!done.status.success(), "{said}");
     for part in ["its largest buffers", "`images`", "MiB are free", "CUDA_ERROR_OUT_OF_MEMORY"] {
@@ -156,4 +156,50 @@ fn a_loss_that_is_not_finite_is_traced_on_a_gpu() {
     let want = said(None, "vm");
     assert!(want.contains("is the first to give NaN or infinity"), "{want}");
     assert_eq!(said(Some(&driver), "cuda"), want);
+}
+
+/// A fault stays with the context, and comes to light wherever somebody waits.
+#[test]
+fn a_fault_on_a_gpu_is_traced_to_its_launch() {
+    let Some(driver) = driver() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let arguments = arguments(out.to_str().unwrap(), "cuda", &[]);
+    let said = |sync: &str| {
+        let fault = ("RUSA_DRIVER_FAULT", "sgd_f32");
+        let done = rusa(Some(&driver), &[fault, ("RUSA_SYNC", sync)], &arguments);
+        assert!(!done.status.success());
+        text(&done.stderr)
+    };
+    let later = said("0");
+    assert!(later.contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{later}");
+    assert!(later.contains("RUSA_SYNC=1 waits after each and names it"), "{later}");
+    assert!(!later.contains("sgd_f32"), "{later}");
+    let at_once = said("1");
+    assert!(at_once.contains("sgd_f32") && at_once.contains("grid ["), "{at_once}");
+}
+
+/// Tensors larger than a staging buffer go through both, again and again.
+#[test]
+fn many_bytes_cross_to_a_gpu_unharmed() {
+    let Some(driver) = driver() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let noise = |seed: u32| {
+        let values = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) ^ seed) as f32).collect();
+        HostTensor::f32([3_000_000], values)
+    };
+    let inputs = BTreeMap::from([("a".to_string(), noise(1)), ("b".to_string(), noise(2))]);
+    write_tensors(Path::new(&path("in")), &inputs, &BTreeMap::new()).unwrap();
+    let run = |driver: Option<&TempDir>, seed: &str, device: &str| {
+        let out = path(&format!("out-{device}-{seed}"));
+        let arguments = ["op", "run", "add", "--inputs", &path("in"), "--outputs", &out, "--device", device];
+        let done = rusa(driver, &[("RUSA_DRIVER_SEED", seed)], &arguments);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        read_tensors(Path::new(&out)).unwrap().0
+    };
+    let want = run(None, "0", "cpu");
+    for seed in ["0", "1", "7", "8"] {
+        assert!(run(Some(&driver), seed, "cuda") == want, "seed {seed}");
+    }
 }

@@ -108,6 +108,7 @@ const TOLERANCES: &[(&str, &str, Scale, f64)] = &[
     ("weighted_sum", "d_b", Tensor, 0.0),
     ("weighted_sum", "d_c", Tensor, 0.0),
     ("weighted_sum", "loss", Tensor, 1e-7),
+    ("when_finite", "y", Tensor, 0.0),
     ("whiten", "d_x", Tensor, 3e-7),
     ("whiten", "y", Tensor, 2.8e-7),
 ];

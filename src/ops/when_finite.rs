@@ -62,7 +62,7 @@ impl Op for WhenFinite {
         let n = on.ty(1).elements();
         let (gate, x, y) = (on.input(0), on.input(1), on.output(0));
         let forward = Forward { n: n as u32, otherwise: self.otherwise, gate, x, y };
-        Ok(vec![Launch::new("when_finite_b32", n.div_ceil(256), 256, forward)])
+        Ok(vec![Launch::new("when_finite_f32", n.div_ceil(256), 256, forward)])
     }
 
     fn vjp(&self, _: &mut Vjp) -> Result<()> {
@@ -70,7 +70,7 @@ impl Op for WhenFinite {
     }
 }
 
-kernel!(Forward ["when_finite_b32"] { n: u32, otherwise: u32, gate: Address, x: Address, y: Address });
+kernel!(Forward ["when_finite_f32"] { n: u32, otherwise: u32, gate: Address, x: Address, y: Address });
 
 pub const KERNELS: &[Signature] = &[Forward::SIGNATURE];
 

@@ -108,9 +108,9 @@ driver! {
     fn cuMemcpyDtoDAsync_v2(to: CUdeviceptr, from: CUdeviceptr, len: usize, stream: CUstream)
         in_context(|d| d.queue(stream.addr() as u64, Work::OnDevice { to, from, len }));
     fn cuMemcpyDtoH_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize)
-        in_context(|d| d.to_host(to.addr(), from, bytes));
+        in_context(|d| d.copy_to_host(to.addr(), from, bytes));
     fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize, stream: CUstream)
-        in_context(|d| d.to_host_later(stream.addr() as u64, to.addr(), from, bytes));
+        in_context(|d| d.queue_to_host(stream.addr() as u64, to.addr(), from, bytes));
     fn cuMemsetD8Async(to: CUdeviceptr, byte: u8, len: usize, stream: CUstream)
         in_context(|d| d.queue(stream.addr() as u64, Work::Fill { to, byte, len }));
 

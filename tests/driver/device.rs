@@ -55,6 +55,7 @@ pub struct Device {
     broken: Option<CUresult>,
     seed: u64,
     random: Philox,
+    fault: Option<String>,
     log: Option<std::fs::File>,
     handles: u64,
 }
@@ -103,6 +104,7 @@ impl Device {
             broken: None,
             seed,
             random: Philox::new(seed, Purpose::Test, 0, 0),
+            fault: std::env::var("RUSA_DRIVER_FAULT").ok(),
             log: log.map(|path| {
                 std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file for the log")
             }),
@@ -196,7 +198,7 @@ impl Device {
     ///
     /// # Safety
     /// As many bytes can be written there.
-    pub unsafe fn to_host(&mut self, to: usize, from: CUdeviceptr, len: usize) -> Fails {
+    pub unsafe fn copy_to_host(&mut self, to: usize, from: CUdeviceptr, len: usize) -> Fails {
         self.outside_of_capture()?;
         // SAFETY: the caller's.
         let bytes = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, len) };
@@ -204,7 +206,7 @@ impl Device {
     }
 
     /// Copies to the host in the order of the stream; to memory that is not pinned before it returns.
-    pub fn to_host_later(&mut self, stream: u64, to: usize, from: CUdeviceptr, len: usize) -> Fails {
+    pub fn queue_to_host(&mut self, stream: u64, to: usize, from: CUdeviceptr, len: usize) -> Fails {
         self.queue(stream, Work::ToHost { to, from, len })?;
         if self.is_pinned(to, len) { Ok(()) } else { self.finish(stream) }
     }
@@ -396,6 +398,9 @@ impl Device {
 
     fn run(&mut self, work: Work) -> Fails {
         match work {
+            Work::Launch { program, .. } if self.fault.as_ref() == Some(&program.name) => {
+                return Err(ILLEGAL_ADDRESS);
+            }
             Work::Launch { program, shape, arguments } => {
                 let outcome = self.machine.run(&program, &shape, &arguments, &|_| {}).map_err(|e| {
                     eprintln!("driver: {e}");

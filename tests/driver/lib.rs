@@ -14,6 +14,7 @@
 //! | `RUSA_DRIVER_SEED` | 0 (default): work runs as late as it may; 1: at once; else at random by that seed |
 //! | `RUSA_DRIVER_SM` | the chip's compute capability, `90` by default; one without machine code in the binary gets PTX |
 //! | `RUSA_DRIVER_MIB` | memory, 2048 MiB by default |
+//! | `RUSA_DRIVER_FAULT` | an entry that faults when it runs |
 //! | `RUSA_DRIVER_LOG` | a file that gets a line for each call that queues or waits |
 
 mod api;

@@ -222,6 +222,10 @@ def ema(t, p):
     return {"new_target": torch.lerp(t["value"], t["target"], t["momentum"])}
 
 
+def when_finite(t, p):
+    return {"y": torch.where(t["gate"].isfinite(), t["x"], p.get("otherwise", 0.0))}
+
+
 def step_of(name):
     """One step of PyTorch's optimiser (LARS: optimizers.py's), after schedule[1] - 1 others."""
 
@@ -259,6 +263,7 @@ CONSTANTS = {
     "enqueue": {"schedule", "rows", "queue"},
     "memory_bank": {"rows", "bank"},
     "ema": {"momentum", "value", "target"},
+    "when_finite": {"gate", "x"},
     "sgd": {"schedule", "grad", "param", "momentum"},
     "lars": {"schedule", "grad", "param", "momentum"},
     "adamw": {"schedule", "grad", "param", "exp_avg", "exp_avg_sq"},
@@ -657,6 +662,15 @@ step_case(lars, "unclipped", (5, 7), {"eta": 1.0, "clip": False}, scale=0.01)
 step_case(adamw, "betas", (4, 9), {"betas": [0.5, 0.9], "eps": 0.1})
 
 # ---- Making them ----------------------------------------------------------------------------------------------------
+
+for name, gate, params, n in [
+    ("finite", 2.3, {}, 2),
+    ("nan", np.nan, {}, 2),
+    ("infinite", -np.inf, {"otherwise": 1.0}, 300),
+    ("batch_1", np.inf, {"otherwise": 1.5}, 1),
+]:
+    case(when_finite, name, params, lambda normal, gate=gate, n=n: {"gate": np.float32([gate]), "x": normal(n)})
+
 
 
 def golden(op, name, params, make, worst):

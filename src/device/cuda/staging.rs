@@ -14,7 +14,7 @@ use std::sync::Arc;
 const BYTES: usize = 8 << 20;
 
 /// So few bytes are quicker moved than handed from stream to stream.
-const FEW: usize = 64 << 10;
+const FEW: usize = 16 << 10;
 
 pub struct Staging {
     context: Arc<CudaContext>,

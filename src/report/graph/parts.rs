@@ -75,7 +75,13 @@ pub(super) fn parts(step: &Step) -> Parts {
         builder.edge(loss, walk, step.loss.0, step.graph.ty(step.loss).to_string(), Flow::Gradient);
     }
     for node in &nodes[step.update_from..] {
-        builder.update(node, walk);
+        // What guards the updates' numbers is no part of the method.
+        match (node.op.name(), node.inputs.as_slice(), node.outputs.as_slice()) {
+            ("when_finite", &[_, number], &[guarded]) => {
+                builder.guarded.insert(guarded, number);
+            }
+            _ => builder.update(node, walk),
+        }
     }
     builder.out
 }
@@ -96,6 +102,8 @@ struct Builder<'a> {
     /// Temporaries made of inputs alone: views turned, cut up, normalised.
     data: BTreeSet<TensorId>,
     sources: HashMap<TensorId, usize>,
+    /// Numbers as updates get them, and as the step does.
+    guarded: HashMap<TensorId, TensorId>,
     /// Weights by the part that first used them.
     owners: BTreeMap<BTreeSet<TensorId>, usize>,
 }
@@ -109,6 +117,7 @@ impl<'a> Builder<'a> {
             made: HashMap::new(),
             data: BTreeSet::new(),
             sources: HashMap::new(),
+            guarded: HashMap::new(),
             owners: BTreeMap::new(),
         }
     }
@@ -265,7 +274,8 @@ impl<'a> Builder<'a> {
         let mut trains = false;
         let feeds = &self.step.feeds;
         let ramps: Vec<_> = feeds.ramps.iter().map(|(ramp, _)| *ramp).collect();
-        for &t in &node.inputs {
+        for t in &node.inputs {
+            let t = *self.guarded.get(t).unwrap_or(t);
             let root = self.root(t);
             let numbers = t == self.step.schedule || feeds.held_schedule == Some(t) || ramps.contains(&t);
             match (self.graph.info(root).kind, self.made.get(&root)) {
