@@ -1,7 +1,8 @@
-//! What a run shows while it goes on: a bar on a terminal, plain lines elsewhere.
+//! What long work shows while it goes on: a bar on a terminal, plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rusa::train::{EpochRecord, StepRecord, Watcher};
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,78 @@ pub fn catch_interrupts() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A bar, where there is a terminal.
+fn bar(all: u64) -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let style = "{bar:30.cyan/dim} {pos}/{len} steps  {msg}  {elapsed}<{eta}";
+        ProgressBar::new(all)
+            .with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    })
+}
+
+/// Counts the steps of long work.
+pub struct Steps {
+    bar: Option<ProgressBar>,
+    all: u64,
+    done: Cell<u64>,
+    began: Instant,
+    last_line: Cell<Instant>,
+    what: RefCell<String>,
+}
+
+impl Steps {
+    pub fn new(all: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            bar: bar(all),
+            all,
+            done: Cell::new(0),
+            began: now,
+            last_line: Cell::new(now),
+            what: RefCell::default(),
+        }
+    }
+
+    /// What is done now.
+    pub fn say(&self, what: String) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what),
+            None => *self.what.borrow_mut() = what,
+        }
+    }
+
+    /// A step is done.
+    pub fn step(&self) {
+        let done = self.done.get() + 1;
+        self.done.set(done);
+        match &self.bar {
+            Some(bar) => bar.inc(1),
+            None if self.last_line.get().elapsed() >= EVERY => {
+                let left = self.began.elapsed().as_secs_f64() / done as f64 * (self.all - done) as f64;
+                eprintln!("step {done}/{} {} eta {left:.0} s", self.all, self.what.borrow());
+                self.last_line.set(Instant::now());
+            }
+            None => {}
+        }
+    }
+
+    /// Writes something while no bar is in the way.
+    pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Watches a run for a person.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -36,15 +109,7 @@ const EVERY: Duration = Duration::from_secs(10);
 impl Progress {
     /// For a run that goes on to its end, or to step `limit`.
     pub fn new(limit: Option<u64>) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            let style = "{bar:30.cyan/dim} {pos}/{len} steps  {msg}  {elapsed}<{eta}";
-            bar.set_style(
-                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar
-        });
-        Self { bar, last_line: Instant::now(), start: None, limit, steps: 0 }
+        Self { bar: bar(0), last_line: Instant::now(), start: None, limit, steps: 0 }
     }
 
     /// Whether it was the limit that stopped the run.

@@ -2,9 +2,9 @@
 
 use super::Arguments;
 use super::scenes::Scenes;
+use crate::cli::progress::Steps;
 use crate::cli::run::Trained;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use rusa::device::Device;
 use rusa::eval::Spread;
 use rusa::eval::detection::{
@@ -51,11 +51,7 @@ pub fn run(
     let of = |&fraction: &f64| Share::of(fraction, scenes.train.len(), arguments.epochs as usize);
     let shares: Vec<Share> = fractions.iter().map(of).collect::<rusa::Result<_>>()?;
     let steps: usize = shares.iter().map(|share| share.epochs * (share.scenes / share.batch)).sum();
-    let bar = ProgressBar::new((2 * arguments.seeds as usize * steps) as u64);
-    let template = "{bar:30.cyan/dim} {pos}/{len} steps  {msg}  {elapsed}<{eta}";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
+    let steps = Steps::new((2 * arguments.seeds as usize * steps) as u64);
     let truths: Vec<_> = scenes.test.iter().map(|scene| scene.truths.clone()).collect();
     let (mut learnt, mut shown) = (Vec::new(), Vec::new());
     for share in shares {
@@ -80,8 +76,8 @@ pub fn run(
             for (results, weights) in results.iter_mut().zip([Some(&trained.state), None]) {
                 let name = if weights.is_some() { "pretrained" } else { "untrained" };
                 detector.train(weights, &drawn, seed, &mut |loss| {
-                    bar.set_message(format!("{} scenes, {name}, loss {loss:.3}", share.scenes));
-                    bar.inc(1);
+                    steps.say(format!("{} scenes, {name}, loss {loss:.3}", share.scenes));
+                    steps.step();
                 })?;
                 let found = detector.find(&scenes.test)?;
                 results.push(average_precision(&truths, &found, scenes.classes.len())?);
@@ -95,7 +91,6 @@ pub fn run(
         let Share { fraction, scenes, epochs, .. } = share;
         learnt.push(Learnt { share: fraction, scenes, epochs, pretrained, untrained, difference });
     }
-    bar.finish_and_clear();
     Ok((learnt, shown))
 }
 

@@ -2,9 +2,9 @@
 
 use super::sources::pixels;
 use super::{Difference, percent, say};
+use crate::cli::progress::Steps;
 use crate::cli::run::Trained;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use rusa::data::Dataset;
 use rusa::device::Device;
 use rusa::eval::{self, FinetuneOptions, Labels, LinearOptions, Network, Spread, few_labels};
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 /// Draws and starts where --seeds does not say how many: each is a training run.
 pub const SEEDS: usize = 3;
 
-/// Training runs on some labels, all under the same seeds, with a bar that shows how far they are.
+/// Training runs on some labels, all under the same seeds; they show how far they are.
 pub struct Tuning<'a> {
     trained: &'a Trained,
     data: &'a Dataset,
     device: Device,
     seeds: usize,
     options: FinetuneOptions,
-    bar: ProgressBar,
+    steps: Steps,
 }
 
 impl<'a> Tuning<'a> {
@@ -37,13 +37,7 @@ impl<'a> Tuning<'a> {
         for labels in all {
             steps += 2 * seeds * options.steps_for(labels.draw(&of_images, trained.about.seed)?.len());
         }
-        let bar = ProgressBar::new(steps as u64);
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30.cyan/dim} {pos}/{len} steps  {msg}  {elapsed}<{eta}")
-        {
-            bar.set_style(style);
-        }
-        Ok(Self { trained, data, device, seeds, options, bar })
+        Ok(Self { trained, data, device, seeds, options, steps: Steps::new(steps as u64) })
     }
 
     /// Accuracy from the trained weights and from scratch, under the same draws of images.
@@ -58,18 +52,12 @@ impl<'a> Tuning<'a> {
             device: self.device,
         };
         let run = |weights, from: &str| {
-            self.bar.set_message(format!("{shown}, {from}"));
+            self.steps.say(format!("{shown}, {from}"));
             let (splits, seeds) = ([&self.data.train, &self.data.test], (about.seed, self.seeds));
-            let mut step = || self.bar.inc(1);
+            let mut step = || self.steps.step();
             eval::finetune(network, weights, splits, labels, seeds, &self.options, &mut step)
         };
         Ok([run(Some(&self.trained.state), "pretrained")?, run(None, "from scratch")?])
-    }
-}
-
-impl Drop for Tuning<'_> {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 
@@ -122,7 +110,7 @@ pub fn run(
             line += &format!("{:>25}", percent(spread.mean, (spread.low, spread.high)));
         }
         differences.iter().for_each(|d| line += &format!("{:>25}", d.points()));
-        tuning.bar.suspend(|| -> Result<()> {
+        tuning.steps.suspend(|| -> Result<()> {
             say!("{line}");
             Ok(())
         })?;
