@@ -1,11 +1,11 @@
 // For i = index[n]: bank[i] = unit(momentum bank[i] + (1 - momentum) unit(rows[n])), unit(x) = x / |x|, lengths taken as
-// 1e-12 where shorter. An index beyond the bank changes nothing.
+// 1e-12 where shorter. Of rows with one index the last is taken; an index beyond the bank changes nothing.
 //
 // Memory    rows[N,D] in the entry's type, row-major, index[N] u32, read; bank[K,D] f32, the rows of the index read and
-//           overwritten. 4 elements an access if D is a multiple of 4, else one. No two n have the same index: each
-//           would overwrite what the other reads.
+//           overwritten. 4 elements an access if D is a multiple of 4, else one.
 // Work      A warp owns a row and holds 512 elements of it and of the bank's in registers; of longer rows it reads what
-//           is beyond again. Each lane writes only what it alone reads. Block 128, grid ceil(N / 4).
+//           is beyond again. Each lane writes only what it alone reads: a row whose index comes again is left to the
+//           last, which the warp finds by looking through the indices behind its own. Block 128, grid ceil(N / 4).
 // Shape     Any K, N, D >= 1; momentum in 0 to 1.
 // Cost      8 N D FLOPs; 12 N D bytes, in bf16 10: memory bandwidth is the limit. Share of it: not yet measured.
 // Numbers   f32; lengths from scaled sums as in l2_normalize.cu, right from 1e-34 to 1e38. Each element is within 4 ulp
@@ -68,6 +68,13 @@ __device__ __forceinline__ void remember(uint32_t n, uint32_t k, uint32_t d, flo
 {
     const uint32_t row = blockIdx.x * WARPS + threadIdx.x / 32;
     if (row >= n || index[row] >= k) {
+        return;
+    }
+    bool again = false;
+    for (uint32_t later = row + 1 + threadIdx.x % 32; later < n; later += 32) {
+        again |= index[later] == index[row];
+    }
+    if (__any_sync(ALL_LANES, again)) {
         return;
     }
     const T* from = rows + size_t(row) * d;

@@ -32,8 +32,14 @@ struct Trained {
 
 /// Trains a small ResNet by SimCLR on colourful noise, each step on images of its own.
 fn train(device: Device, precision: Precision, optimizer: &str, steps: usize) -> Trained {
+    train_on(device, precision, optimizer, steps, false)
+}
+
+/// [`train`], where `streamed` with each batch's pixels instead of the data set on the device.
+fn train_on(device: Device, precision: Precision, optimizer: &str, steps: usize, streamed: bool) -> Trained {
     let policy = preset("cifar-simclr").unwrap().policy();
-    let images = Images { count: COUNT, height: 17, width: 15, streamed: false, transform: policy.op(SIZE) };
+    let count = if streamed { BATCH } else { COUNT };
+    let images = Images { count, height: 17, width: 15, streamed, transform: policy.op(SIZE) };
     let encoder = Encoder { name: "resnet10".into(), width: 8, stem: Stem::Small };
     let projector = Projector { hidden: 24, out: 16, ..Projector::default() };
     let optimizer = Optimizer { name: optimizer.into(), lr: 0.1, ..Optimizer::default() };
@@ -61,14 +67,26 @@ fn train(device: Device, precision: Precision, optimizer: &str, steps: usize) ->
     program.write_f32(step.seed_gradient, &[1.0]).unwrap();
     let pixels: Vec<u8> =
         (0..COUNT * 17 * 15 * 3).map(|i| ((i as u32).wrapping_mul(2_654_435_761) >> 21) as u8).collect();
-    program.write(step.feeds.images.unwrap(), &pixels).unwrap();
+    match step.feeds.places {
+        Some(places) => {
+            let all: Vec<u32> = (0..BATCH as u32).collect();
+            program.write(places, bytemuck::cast_slice(&all)).unwrap();
+        }
+        None => program.write(step.feeds.images.unwrap(), &pixels).unwrap(),
+    }
     let before = program.state_dict().unwrap();
     let (mut losses, mut first_views) = (Vec::new(), Vec::new());
     for i in 0..steps {
         let index: Vec<u32> = (0..BATCH).map(|k| ((k * 7 + i * 3) % COUNT) as u32).collect();
         let samples: Vec<u64> = index.iter().map(|&id| id.into()).collect();
         let rows = draw_batch(&policy, 5, i as u32, &samples, 2, [17, 15]);
-        program.write(step.feeds.index.unwrap(), bytemuck::cast_slice(&index)).unwrap();
+        if streamed {
+            let picture = |&id: &u32| &pixels[id as usize * 17 * 15 * 3..][..17 * 15 * 3];
+            let batch: Vec<u8> = index.iter().flat_map(picture).copied().collect();
+            program.write(step.feeds.images.unwrap(), &batch).unwrap();
+        } else {
+            program.write(step.feeds.index.unwrap(), bytemuck::cast_slice(&index)).unwrap();
+        }
         program.write_f32(step.feeds.views[0].1, as_tensor(&rows)).unwrap();
         program.write_f32(step.schedule, &[0.05, (i + 1) as f32]).unwrap();
         program.run_all().unwrap();
@@ -122,6 +140,9 @@ fn steps_follow_the_cpu_engine(device: Device) {
     let f32 = train(device, Precision::F32, "sgd", 4);
     assert_eq!(f32.views, cpu.views, "the same views, bit for bit");
     assert_follows(&f32, &cpu, 1e-5, 1e-3);
+
+    let streamed = train_on(device, Precision::F32, "sgd", 4, true);
+    assert_eq!((streamed.losses, streamed.after), (f32.losses, f32.after), "sent batch by batch");
 
     let bf16 = train(device, Precision::Bf16, "sgd", 4);
     let rounded: Vec<f32> = cpu.views.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
@@ -427,6 +448,10 @@ fn a_loss_that_is_not_finite_changes_nothing(device: Device) {
         for &(ramp, _) in &step.feeds.ramps {
             program.write_f32(ramp, &[0.5]).unwrap();
         }
+        if let Some(index) = step.feeds.index {
+            let images: Vec<u32> = (0..BATCH as u32).collect();
+            program.write(index, bytemuck::cast_slice(&images)).unwrap();
+        }
         let mut step_on = |x: f32| {
             for &(_, views) in &step.feeds.views {
                 let n = program.graph().ty(views).elements();
@@ -443,6 +468,8 @@ fn a_loss_that_is_not_finite_changes_nothing(device: Device) {
         let (loss, after) = step_on(f32::NAN);
         assert!(!loss.is_finite(), "{}: a loss of {loss}", method.name);
         assert_eq!(changed(&after), [""; 0], "{}", method.name);
+        let (loss, after) = step_on(0.5);
+        assert!(!changed(&after).is_empty(), "{}: a loss of {loss}", method.name);
     }
 }
 

@@ -584,8 +584,6 @@ fn bad_input_is_an_error_that_names_the_op() {
     fails("nt_xent", serde_json::json!({"temperature": 1e-39}), &[("z", x(&[4, 3]))], "inverse");
 
     let banked = |index| [("rows", x(&[2, 3])), ("index", HostTensor::i64([2], index)), ("bank", x(&[4, 3]))];
-    let twice = "`index`[1] is 2, as is `index`[0]: they must be distinct";
-    fails("memory_bank", none.clone(), &banked(vec![2, 2]), twice);
     fails("memory_bank", none.clone(), &banked(vec![0, 4]), "`index`[1] is 4, must be from 0 to 3");
     fails("memory_bank", serde_json::json!({"momentum": 1.5}), &banked(vec![0, 1]), "momentum");
     let queued = [("schedule", x(&[3])), ("rows", x(&[2, 3])), ("queue", x(&[4, 3]))];

@@ -50,8 +50,8 @@ pub struct Data {
     pub channels: usize,
     /// Unreadable files tolerated, as a share of the set.
     pub max_bad: f64,
-    /// On a GPU, a set of pictures of one size that takes at most so many MiB lies in its memory; of a larger one, each batch
-    /// is sent. Either way the views are made there.
+    /// Where views are made on the device (not on the CPU), a set of pictures of one size lies there whole if it takes at most
+    /// so many MiB, and half of a GPU's memory; of a larger one, each batch is sent.
     #[serde(default = "resident_mib")]
     pub resident_mib: usize,
     /// Where hashtags or places stand, for methods that learn from them; beside the images if empty.

@@ -1,7 +1,7 @@
 //! Batches of views, made ahead of their use on threads of their own.
 //!
 //! One coordinator thread an epoch goes through the order of samples; for each batch, a pool of threads decodes the
-//! pictures and fills the views. At most [`DEPTH`] batches wait while the consumer works on one. What is in a batch
+//! pictures and fills the views. At most [`DEPTH`] batches wait beside those that the consumer has. What is in a batch
 //! depends on (seed, epoch, batch number) alone: not on threads, not on where the epoch was entered.
 
 use super::{Image, Split};
@@ -119,7 +119,7 @@ where
             .thread_name(|i| format!("loader-{i}"))
             .build()
             .map_err(|e| Error::config("threads", format!("cannot start the loader: {e}")))?;
-        Ok(Self { split, plan, fill: Arc::new(fill), pool: Arc::new(pool), used: bounded(DEPTH + 2) })
+        Ok(Self { split, plan, fill: Arc::new(fill), pool: Arc::new(pool), used: bounded(DEPTH + 3) })
     }
 
     /// Batches an epoch.

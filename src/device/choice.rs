@@ -54,6 +54,14 @@ impl Device {
         }
     }
 
+    /// Of a GPU; of the machine's own there is as much as the system gives.
+    pub fn memory_bytes(self) -> Result<usize> {
+        match self {
+            Self::Cuda(i) => Ok(cuda::gpu(i)?.memory_bytes),
+            Self::Cpu | Self::Vm => Ok(usize::MAX),
+        }
+    }
+
     /// An error if the device does not compute in that precision.
     pub fn check(self, precision: Precision) -> Result<()> {
         if self == Self::Cpu && precision == Precision::Bf16 {

@@ -126,7 +126,7 @@ impl Program for CpuProgram {
         }
         for i in nodes {
             self.run_node(i);
-            for &t in &self.graph.nodes()[i].outputs {
+            for t in self.graph.made(i) {
                 if self.has_non_finite(t)? {
                     return Ok(Some(self.graph.blame(i)));
                 }

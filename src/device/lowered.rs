@@ -184,9 +184,13 @@ pub(super) fn out_of_memory(graph: &Graph, plan: &Plan, reason: Error) -> Error 
     let lines: String =
         largest.iter().take(8).map(|(bytes, what)| format!("\n  {:10.1} MiB  {what}", mib(*bytes))).collect();
     let (arena, kept) = (mib(plan.arena_bytes), mib(plan.persistent_bytes));
+    let set =
+        graph.find("images").filter(|&t| graph.ty(t).dtype == DType::U8 && graph.find("places").is_none());
+    let streamed =
+        set.map_or("", |_| "\n`images` is the data set: with data.resident_mib=0 it is sent batch by batch");
     Error::Graph(format!(
         "{reason}\nthe step needs {arena:.1} MiB, {kept:.1} MiB of it for weights and state; its largest buffers:{lines}\n\
-         a smaller batch needs less, nearly in proportion"
+         a smaller batch needs less, nearly in proportion{streamed}"
     ))
 }
 
@@ -239,7 +243,7 @@ impl<B: Backend> Program for Lowered<B> {
         }
         for i in nodes {
             self.run(i..i + 1)?;
-            for &t in &self.graph.nodes()[i].outputs {
+            for t in self.graph.made(i) {
                 if self.has_non_finite(t)? {
                     return Ok(Some(self.graph.blame(i)));
                 }

@@ -379,6 +379,12 @@ impl Graph {
         read.into_iter().filter(|&t| self.info(t).kind != Kind::Temp).collect()
     }
 
+    /// The temporaries that a node makes: not what it adds to, such as running statistics, which may have been spoilt before.
+    pub fn made(&self, node: usize) -> Vec<TensorId> {
+        let outputs = self.nodes[node].outputs.iter().copied();
+        outputs.filter(|&t| self.info(self.info(t).storage).kind == Kind::Temp).collect()
+    }
+
     /// The input, parameter or state of that name.
     pub fn find(&self, name: &str) -> Option<TensorId> {
         self.names.get(name).copied()

@@ -18,10 +18,10 @@ const EPS: f32 = 1e-12;
 
 /// Records that bank\[i\] ← unit(momentum · bank\[i\] + (1 − momentum) · unit(rows\[n\])) for i = index\[n\].
 ///
-/// `bank`\[K,D\] is an f32 state, `rows`\[N,D\] are f32 or bf16, `index`\[N\] is u32. The indices of a batch must be
-/// distinct, as those of a batch without replacement are: of rows for one place any may win. An index beyond the bank
-/// changes nothing; [`gather`](super::gather) gives NaN for it. `rusa op run` refuses both. Whatever reads the bank of the steps before must be
-/// recorded before this.
+/// `bank`\[K,D\] is an f32 state, `rows`\[N,D\] are f32 or bf16, `index`\[N\] is u32. Of rows for one place, as when a picture
+/// stands in for one that could not be read, the last is taken. An index beyond the bank changes nothing;
+/// [`gather`](super::gather) gives NaN for it, and `rusa op run` refuses it. Whatever reads the bank of the steps before must
+/// be recorded before this.
 pub fn remember(
     graph: &mut Graph,
     bank: TensorId,
@@ -84,7 +84,7 @@ impl Op for Remember {
             let scale = 1.0 / norm(mixed, EPS);
             mixed.iter_mut().for_each(|x| *x *= scale);
         });
-        // One after the other, so that even for indices that are not distinct it is the same row that wins.
+        // One after the other, so that of rows for one place the last stays.
         for (mixed, &index) in mixed.chunks_exact(d).zip(args.u32(1)).filter(|(_, index)| inside(index)) {
             bank[index as usize * d..][..d].copy_from_slice(mixed);
         }
@@ -122,7 +122,7 @@ pub const SPEC: OpSpec = OpSpec {
     summary: "images' rows of a bank move towards their newest, in place, and back to length 1",
     inputs: &[
         Operand::new("rows", "[N,D]").constant(),
-        Operand::new("index", "[N]").of(DType::U32).distinct_index_of("bank", 0),
+        Operand::new("index", "[N]").of(DType::U32).index_of("bank", 0),
         Operand::new("bank", "[K,D]").full().constant(),
     ],
     outputs: &[Operand::new("new_bank", "[K,D]").full().constant()],
@@ -134,11 +134,12 @@ pub const SPEC: OpSpec = OpSpec {
     },
     reference: |params, t| {
         let Settings { momentum } = parse("memory_bank", params).expect("a case's parameters");
-        let (rows, mut bank, keep) = (t.at("rows"), t.at("bank").clone(), f64::from(momentum));
+        let (rows, old, keep) = (t.at("rows"), t.at("bank"), f64::from(momentum));
+        let mut bank = old.clone();
         let d = rows.shape[1];
         for (i, &index) in t.at("index").data.iter().enumerate() {
             let new = normalized(rows.row(i), f64::from(EPS));
-            let mixed: Vec<f64> = bank
+            let mixed: Vec<f64> = old
                 .row(index as usize)
                 .iter()
                 .zip(new)
@@ -163,6 +164,10 @@ pub const SPEC: OpSpec = OpSpec {
             case("whole_bank", json!({"momentum": 0.25}), 7, 7, 5),
             case("batch_1", json!({}), 1, 3, 150),
             case("replaces", json!({"momentum": 0.0}), 4, 6, 3),
+            Case::new("repeats", json!({}))
+                .input("rows", [40, 12])
+                .filled("index", TensorType::new([40], DType::U32), Fill::Labels(9))
+                .input("bank", [9, 12]),
             case("bank", json!({}), 256, 1 << 20, 128).bench_only(),
         ]
     },

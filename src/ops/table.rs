@@ -116,8 +116,6 @@ pub struct Operand {
 pub struct IndexOf {
     pub input: &'static str,
     pub axis: usize,
-    /// Whether no two may be alike.
-    pub distinct: bool,
 }
 
 impl Operand {
@@ -160,13 +158,7 @@ impl Operand {
 
     /// One that holds places along an axis of another input: `op run` refuses others, of which kernels make NaN.
     pub const fn index_of(mut self, input: &'static str, axis: usize) -> Self {
-        self.index_of = Some(IndexOf { input, axis, distinct: false });
-        self
-    }
-
-    /// [`index_of`](Self::index_of), no two alike.
-    pub const fn distinct_index_of(mut self, input: &'static str, axis: usize) -> Self {
-        self.index_of = Some(IndexOf { input, axis, distinct: true });
+        self.index_of = Some(IndexOf { input, axis });
         self
     }
 }

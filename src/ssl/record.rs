@@ -52,7 +52,7 @@ impl Default for Known {
     }
 }
 
-/// A data set that lies on the device.
+/// Pictures on the device, of which it makes the views.
 #[derive(Clone, Debug)]
 pub struct Images {
     pub count: usize,
@@ -76,7 +76,8 @@ pub struct Step {
     /// The input \[1\] that takes 1: the loss's own gradient.
     pub seed_gradient: TensorId,
     /// Nodes before this one compute loss and gradients; this one and later ones update weights and states, unless the loss
-    /// is not finite: these then keep their values, and the batch can be looked at again.
+    /// is not finite: these then keep their values (rows brought
+    /// to unit length may move by a rounding), and the batch can be looked at again.
     pub update_from: usize,
 }
 

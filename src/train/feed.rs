@@ -62,7 +62,8 @@ impl Feed {
             && let Some(size) = split.uniform_size()
             && loader::batches(&plan, split.len()) > 0
         {
-            return Ok(Self::Drawn(Box::new(Pictures::new(config, split, plan, inputs, size)?)));
+            let room = (config.data.resident_mib << 20).min(device.memory_bytes()? / 2);
+            return Ok(Self::Drawn(Box::new(Pictures::new(config, split, plan, inputs, size, room)?)));
         }
         Ok(Self::Made(Loader::new(split.clone(), plan, view_maker(config)?)?))
     }

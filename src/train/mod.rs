@@ -7,6 +7,7 @@ mod labels;
 mod metrics;
 mod pictures;
 mod pretrain;
+mod run;
 mod run_folder;
 mod signs;
 mod tensorboard;

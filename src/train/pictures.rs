@@ -39,16 +39,17 @@ enum Rest<'a> {
 }
 
 impl Pictures {
-    /// Resident if they take at most `data.resident_mib`.
+    /// Resident if they take at most `room` bytes.
     pub fn new(
         config: &Config,
         split: &Split,
         plan: loader::Plan,
         inputs: Box<dyn Inputs>,
         [height, width]: [usize; 2],
+        room: usize,
     ) -> Result<Self> {
         let bytes = height * width * split.channels();
-        let streamed = split.len() * bytes > config.data.resident_mib << 20;
+        let streamed = split.len() * bytes > room;
         let source = if streamed {
             let plan = loader::Plan { views: vec![bytes], labels: 0, ..plan.clone() };
             Source::Streamed(Loader::new(split.clone(), plan, copy as Fill)?)

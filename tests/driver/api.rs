@@ -3,9 +3,9 @@
 use crate::device::{Device, Fails, INVALID_CONTEXT, INVALID_VALUE, with};
 use crate::work::Work;
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdevice_attribute as DeviceAttribute, CUdeviceptr, CUevent, CUfunction,
-    CUfunction_attribute as FunctionAttribute, CUgraph, CUgraphExec, CUjit_option, CUmodule, CUresult,
-    CUstream, CUstreamCaptureMode,
+    CUcontext, CUdevice, CUdevice_attribute as DeviceAttribute, CUdeviceptr, CUevent, CUevent_flags,
+    CUfunction, CUfunction_attribute as FunctionAttribute, CUgraph, CUgraphExec, CUjit_option, CUmodule,
+    CUresult, CUstream, CUstreamCaptureMode,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -80,12 +80,17 @@ driver! {
             _ => return Err(INVALID_VALUE),
         }));
 
-    fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, _device: CUdevice)
-        with(|_| give(context, pointer(CONTEXT as u64)));
+    fn cuDevicePrimaryCtxRetain(context: *mut CUcontext, _device: CUdevice) with(|d| {
+        d.retained = true;
+        give(context, pointer(CONTEXT as u64))
+    });
     fn cuDevicePrimaryCtxRelease_v2(_device: CUdevice) with(|_| Ok(()));
     fn cuCtxGetCurrent(context: *mut CUcontext) with(|_| give(context, pointer(CURRENT.get() as u64)));
-    fn cuCtxSetCurrent(context: CUcontext) with(|_| {
-        CURRENT.set(context.addr());
+    fn cuCtxSetCurrent(context: CUcontext) with(|d| {
+        if context.addr() != CONTEXT || !d.retained {
+            return Err(INVALID_CONTEXT);
+        }
+        CURRENT.set(CONTEXT);
         Ok(())
     });
     fn cuCtxSynchronize() in_context(Device::finish_all);
@@ -174,11 +179,13 @@ driver! {
         in_context(|d| give(exec, pointer(d.instantiate(graph.addr() as u64)?)));
     fn cuGraphLaunch(exec: CUgraphExec, stream: CUstream)
         in_context(|d| d.launch_graph(exec.addr() as u64, stream.addr() as u64));
-    fn cuGraphExecDestroy(exec: CUgraphExec) in_context(|d| d.destroy_graph(exec.addr() as u64));
+    fn cuGraphExecDestroy(exec: CUgraphExec) in_context(|d| d.destroy_executable(exec.addr() as u64));
     fn cuGraphDestroy(graph: CUgraph) in_context(|d| d.destroy_graph(graph.addr() as u64));
 
-    fn cuEventCreate(event: *mut CUevent, _flags: c_uint)
-        in_context(|d| give(event, pointer(d.new_event())));
+    fn cuEventCreate(event: *mut CUevent, flags: c_uint) in_context(|d| {
+        let timed = flags & CUevent_flags::CU_EVENT_DISABLE_TIMING as c_uint == 0;
+        give(event, pointer(d.new_event(timed)))
+    });
     fn cuEventDestroy_v2(event: CUevent) in_context(|d| d.destroy_event(event.addr() as u64));
     fn cuEventRecord(event: CUevent, stream: CUstream)
         in_context(|d| d.record(event.addr() as u64, stream.addr() as u64));

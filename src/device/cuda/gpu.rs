@@ -106,8 +106,7 @@ pub(super) fn shared(ordinal: usize) -> Result<Arc<Shared>> {
     }
     let Gpu { capability, .. } = gpu(ordinal)?;
     let context = CudaContext::new(ordinal).map_err(|e| failed(ordinal, e))?;
-    // One stream a program, and none reads another's memory: nothing for cudarc to track.
-    // SAFETY: no slice of cudarc's is shared between streams here.
+    // SAFETY: no slice of cudarc's is used here; what one stream leaves to another, events order by hand.
     unsafe { context.disable_event_tracking() };
     let shared = Arc::new(Shared { context, modules: Mutex::new(Modules::new(capability)) });
     open.insert(ordinal, shared.clone());

@@ -1,7 +1,8 @@
 //! CUDA: launches through the driver, a repeated sequence of them as one CUDA graph.
 //!
-//! The driver's library is loaded when it is first asked for, so a binary starts where there is none. Work goes onto one
-//! stream, in order; a copy to the device goes through pinned memory and does not wait.
+//! The driver's library is loaded when it is first asked for, so a binary starts where there is none. Launches go onto one
+//! stream, in order. A copy to the device does not wait, and crosses the bus on a stream of its own; a copy from it waits
+//! for the last launches, not for what was written behind them.
 
 mod gpu;
 mod modules;
@@ -13,7 +14,7 @@ use super::launch::{Address, Launch, Value};
 use super::lowered::Backend;
 use crate::kernels::KERNELS;
 use crate::{Error, Result};
-use cudarc::driver::{CudaGraph, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result, sys};
 use gpu::Shared;
 use staging::Staging;
 use std::collections::HashMap;
@@ -37,6 +38,10 @@ pub struct CudaBackend {
     staging: Staging,
     memory: Vec<u64>,
     graphs: HashMap<Range<usize>, Sequence>,
+    /// Behind the last launches.
+    ran: CudaEvent,
+    /// Where bytes go that were written since.
+    written: Vec<Range<u64>>,
     /// What [`evict`](Backend::evict) fills the caches with.
     other: Option<Address>,
     /// `RUSA_SYNC=1`: wait after every launch, so that an error names its cause.
@@ -59,6 +64,8 @@ impl CudaBackend {
         let shared = gpu::shared(ordinal)?;
         let said = |e| failed(ordinal, e);
         let stream = shared.context.new_stream().map_err(said)?;
+        let untimed = Some(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        let ran = shared.context.new_event(untimed).map_err(said)?;
         Ok(Self {
             ordinal,
             staging: Staging::new(shared.context.clone()).map_err(said)?,
@@ -66,6 +73,8 @@ impl CudaBackend {
             stream,
             memory: Vec::new(),
             graphs: HashMap::new(),
+            ran,
+            written: Vec::new(),
             other: None,
             each: std::env::var("RUSA_SYNC").is_ok_and(|v| v == "1"),
         })
@@ -99,6 +108,26 @@ impl CudaBackend {
             );
             Error::kernel(*entry, what)
         })
+    }
+
+    /// One by one, or as a graph from the second time on.
+    fn launch_all(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<()> {
+        if self.each || launches.len() < 2 {
+            return launches.iter().try_for_each(|launch| self.launch(launch));
+        }
+        match self.graphs.get(&key) {
+            Some(Sequence::Captured(graph)) => graph.launch().map_err(|e| self.failed(e, "on a graph")),
+            Some(Sequence::Seen) => {
+                let graph = self.capture(launches)?;
+                let launched = graph.launch().map_err(|e| self.failed(e, "on a graph"));
+                self.graphs.insert(key, Sequence::Captured(graph));
+                launched
+            }
+            None => {
+                self.graphs.insert(key, Sequence::Seen);
+                launches.iter().try_for_each(|launch| self.launch(launch))
+            }
+        }
     }
 
     /// Captures launches instead of running them.
@@ -167,11 +196,13 @@ impl Backend for CudaBackend {
 
     fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()> {
         self.bind()?;
+        self.written.push(to.0..to.0 + bytes.len() as u64);
         self.staging.write(&self.stream, to, bytes).map_err(|e| self.failed(e, "on a copy to it"))
     }
 
     fn zero(&mut self, to: Address, bytes: usize) -> Result<()> {
         self.bind()?;
+        self.written.push(to.0..to.0 + bytes as u64);
         // SAFETY: as many bytes as were allocated there.
         unsafe { result::memset_d8_async(to.0, 0, bytes, self.stream.cu_stream()) }
             .map_err(|e| self.failed(e, "while it was zeroed"))
@@ -179,30 +210,20 @@ impl Backend for CudaBackend {
 
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller reads what was allocated.
-        let copied =
-            self.stream.synchronize().and_then(|()| unsafe { result::memcpy_dtoh_sync(bytes, from.0) });
+        let end = from.0 + bytes.len() as u64;
+        let is_new = self.written.iter().any(|new| new.start < end && from.0 < new.end);
+        let waited = if is_new { self.stream.synchronize() } else { self.ran.synchronize() };
+        // SAFETY: the caller reads what was allocated. Streams of ours do not wait for this copy, nor it for them.
+        let copied = waited.and_then(|()| unsafe { result::memcpy_dtoh_sync(bytes, from.0) });
         copied.map_err(|e| self.failed(e, "on a copy from it"))
     }
 
     fn run(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<()> {
         self.bind()?;
-        if self.each || launches.len() < 2 {
-            return launches.iter().try_for_each(|launch| self.launch(launch));
-        }
-        match self.graphs.get(&key) {
-            Some(Sequence::Captured(graph)) => graph.launch().map_err(|e| self.failed(e, "on a graph")),
-            Some(Sequence::Seen) => {
-                let graph = self.capture(launches)?;
-                let launched = graph.launch().map_err(|e| self.failed(e, "on a graph"));
-                self.graphs.insert(key, Sequence::Captured(graph));
-                launched
-            }
-            None => {
-                self.graphs.insert(key, Sequence::Seen);
-                launches.iter().try_for_each(|launch| self.launch(launch))
-            }
-        }
+        self.staging.turn(&self.stream).map_err(|e| self.failed(e, "while input was staged"))?;
+        self.launch_all(key, launches)?;
+        self.written.clear();
+        self.ran.record(&self.stream).map_err(|e| self.failed(e, "behind the launches"))
     }
 
     fn evict(&mut self) -> Result<()> {
