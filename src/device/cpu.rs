@@ -1,7 +1,7 @@
 //! The CPU engine: one arena, and each node's kernel called on slices of it.
 
 use super::Program;
-use super::lowered::out_of_memory;
+use super::memory::out_of_memory;
 use crate::graph::plan::{Block, Plan, Target};
 use crate::graph::{Graph, TensorId};
 use crate::ops::{Args, Slice};

@@ -1,56 +1,15 @@
 //! A planned graph as kernel launches, on whatever can run them: a GPU, or the PTX machine.
 
 use super::Program;
+use super::backend::Backend;
 use super::launch::{Address, Launch, Operands};
-use crate::graph::plan::{Block, Plan, Target};
+use super::memory::{Memory, Placement, out_of_memory};
+use crate::graph::plan::{Plan, Target};
 use crate::graph::{Graph, Kind, TensorId};
 use crate::tensor::{DType, HostTensor};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::ops::Range;
-use std::time::Instant;
-
-/// What runs launches and holds memory.
-pub trait Backend: Send {
-    /// As `--device` names it.
-    fn name(&self) -> String;
-
-    /// Device memory, aligned to 256 bytes, which holds anything.
-    fn allocate(&mut self, name: &str, bytes: usize) -> Result<Address>;
-
-    fn write(&mut self, to: Address, bytes: &[u8]) -> Result<()>;
-
-    fn zero(&mut self, to: Address, bytes: usize) -> Result<()> {
-        self.write(to, &vec![0; bytes])
-    }
-
-    /// Waits for what was launched before.
-    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
-
-    /// Runs launches in order; `key` names the sequence, which is the same whenever the key is. Need not wait for them.
-    fn run(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<()>;
-
-    /// Seconds the launches take, by the device's own clock if it has one.
-    fn seconds(&mut self, key: Range<usize>, launches: &[&Launch]) -> Result<f64> {
-        let began = Instant::now();
-        self.run(key, launches)?;
-        Ok(began.elapsed().as_secs_f64())
-    }
-
-    /// Puts other data into the device's caches. Need not wait.
-    fn evict(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// How tensors are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// In one arena, as the plan says: how training runs.
-    Arena,
-    /// Each in an allocation of its own: a checking device then sees every access outside of it.
-    Apart,
-}
 
 /// A graph in the memory of a backend.
 pub struct Lowered<B> {
@@ -131,69 +90,6 @@ impl<B: Backend> Lowered<B> {
     }
 }
 
-/// Where blocks of the plan lie.
-enum Memory {
-    Arena(Address),
-    /// Each block, with its address.
-    Apart(Vec<(Block, Address)>),
-}
-
-impl Memory {
-    fn take(graph: &Graph, plan: &Plan, backend: &mut impl Backend, placement: Placement) -> Result<Self> {
-        if placement == Placement::Arena {
-            let arena = backend.allocate("arena", plan.arena_bytes.max(1));
-            return Ok(Self::Arena(arena.map_err(|e| out_of_memory(graph, plan, e))?));
-        }
-        let mut apart: Vec<(Block, Address)> = Vec::new();
-        let named =
-            graph.tensors().filter_map(|(id, info)| Some((plan.tensors[id.0]?, &info.name, info.ty.bytes())));
-        let scratch = "workspace".to_string();
-        let scratches = plan.scratch.iter().flatten().map(|b| (*b, &scratch, b.bytes));
-        for (block, name, bytes) in named.chain(scratches) {
-            if !apart.iter().any(|(b, _)| *b == block) {
-                let place = backend.allocate(name, bytes).map_err(|e| out_of_memory(graph, plan, e))?;
-                apart.push((block, place));
-            }
-        }
-        Ok(Self::Apart(apart))
-    }
-
-    fn of(&self, block: Block) -> Address {
-        match self {
-            Self::Arena(base) => base.plus(block.offset),
-            Self::Apart(blocks) => {
-                blocks.iter().find(|(b, _)| *b == block).map_or(Address::NULL, |(_, address)| *address)
-            }
-        }
-    }
-}
-
-/// What would have had to fit: the plan in a few lines.
-pub(super) fn out_of_memory(graph: &Graph, plan: &Plan, reason: Error) -> Error {
-    let mut largest: Vec<_> = graph
-        .tensors()
-        .filter(|(id, info)| info.storage == *id && plan.tensors[id.0].is_some())
-        .map(|(_, info)| (info.ty.bytes(), format!("`{}` {}", info.name, info.ty)))
-        .collect();
-    let scratch = graph.nodes().iter().zip(&plan.scratch);
-    largest.extend(
-        scratch.filter_map(|(n, b)| Some((b.as_ref()?.bytes, format!("workspace of {}", n.op.name())))),
-    );
-    largest.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    let lines: String =
-        largest.iter().take(8).map(|(bytes, what)| format!("\n  {:10.1} MiB  {what}", mib(*bytes))).collect();
-    let (arena, kept) = (mib(plan.arena_bytes), mib(plan.persistent_bytes));
-    let set =
-        graph.find("images").filter(|&t| graph.ty(t).dtype == DType::U8 && graph.find("places").is_none());
-    let streamed =
-        set.map_or("", |_| "\n`images` is the data set: with data.resident_mib=0 it is sent batch by batch");
-    Error::Graph(format!(
-        "{reason}\nthe step needs {arena:.1} MiB, {kept:.1} MiB of it for weights and state; its largest buffers:{lines}\n\
-         a smaller batch needs less, nearly in proportion{streamed}"
-    ))
-}
-
 impl<B: Backend> Program for Lowered<B> {
     fn graph(&self) -> &Graph {
         &self.graph
@@ -256,7 +152,7 @@ impl<B: Backend> Program for Lowered<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::DryBackend;
+    use crate::device::{DryBackend, Placement};
     use crate::graph::{Init, Precision};
     use crate::ops::conv2d::{Conv2d, conv2d};
     use crate::ops::linear::linear;

@@ -1,18 +1,22 @@
 //! Where a planned graph runs.
 
+mod backend;
 mod choice;
 mod cpu;
 pub mod cuda;
 mod dry;
 pub mod launch;
 mod lowered;
+mod memory;
 mod self_test;
 mod vm;
 
+pub use backend::Backend;
 pub use choice::Device;
 pub use cpu::CpuProgram;
 pub use dry::DryBackend;
-pub use lowered::{Backend, Lowered, Placement};
+pub use lowered::Lowered;
+pub use memory::Placement;
 pub use self_test::self_test;
 pub use vm::VmBackend;
 

@@ -1,7 +1,7 @@
 //! The PTX machine as a device: every launch is executed and checked. For tests and study, never for training in earnest.
 
+use super::backend::Backend;
 use super::launch::{Address, Launch, Value};
-use super::lowered::Backend;
 use crate::kernels;
 use crate::vm::{Argument, Machine, Module, Outcome, Page, Program, Shape};
 use crate::{Error, Result};

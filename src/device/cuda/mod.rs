@@ -10,8 +10,8 @@ mod staging;
 
 pub use gpu::{Gpu, count, gpu, has_driver};
 
+use super::backend::Backend;
 use super::launch::{Address, Launch, Value};
-use super::lowered::Backend;
 use crate::kernels::KERNELS;
 use crate::{Error, Result};
 use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result, sys};
