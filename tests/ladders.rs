@@ -354,7 +354,7 @@ fn contrastive_losses() {
             let scalars = [u(&[rows, d, splits]), vec![Value::F32(temperature)], u(&[0])].concat();
             let apply = [scalars, places(&[d_loss, z, inverse, d_unit, dz])].concat();
             bench.run(&format!("nt_xent_bwd_{suffix}__apply"), over_rows, warps, 0, apply);
-            // As in tests/ops.rs: unit rows are rounded to bf16 too.
+            // As in tests/ops/main.rs: unit rows are rounded to bf16 too.
             let looser = if dtype == Precision::Bf16 { 1.5e-2 } else { 5e-5 };
             assert_close(&backward, &bench.get(dz, rows * d, dtype), &want["d_z"], looser);
         }
@@ -554,7 +554,7 @@ fn every_rung_on_the_vm_agrees_with_the_cpu_engine_and_none_is_left_out() {
     }
     every_rung();
 
-    // The rest is what tests/ops.rs makes the host pick, or what whole steps run.
+    // The rest is what tests/ops/main.rs makes the host pick, or what whole steps run.
     let mut tested = RUN.take();
     for spec in OPS {
         for case in (spec.cases)().iter().filter(|c| !c.bench_only) {
