@@ -107,13 +107,12 @@ impl Device {
         }
     }
 
-    fn is_capturing(&self) -> bool {
-        self.streams.values().any(|s| s.capture.is_some())
-    }
-
-    /// What may not happen while a stream captures.
+    /// What may not happen in a thread that has begun a capture; others are not kept from it, in the mode that rusa asks for
+    /// (`CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`).
     fn outside_of_capture(&self) -> Fails {
-        if self.is_capturing() { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
+        let own = std::thread::current().id();
+        let capturing = |s: &Stream| s.capture.as_ref().is_some_and(|capture| capture.thread == own);
+        if self.streams.values().any(capturing) { Err(CAPTURE_UNSUPPORTED) } else { Ok(()) }
     }
 
     pub fn free_bytes(&self) -> usize {

@@ -7,6 +7,7 @@ use crate::work::{Host, Work};
 use cudarc::driver::sys::CUresult;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 #[derive(Default)]
@@ -15,7 +16,13 @@ pub struct Stream {
     /// How many things it has done, and been given.
     done: u64,
     given: u64,
-    pub capture: Option<Vec<Work>>,
+    pub capture: Option<Capture>,
+}
+
+/// A graph that a thread is making.
+pub struct Capture {
+    pub thread: ThreadId,
+    nodes: Vec<Work>,
 }
 
 #[derive(Default)]
@@ -49,7 +56,7 @@ impl Device {
         let to = self.stream(stream)?;
         match (&mut to.capture, &work) {
             (Some(_), Work::Wait { .. } | Work::Record(_)) => return Err(CAPTURE_UNSUPPORTED),
-            (Some(nodes), _) => nodes.push(work),
+            (Some(capture), _) => capture.nodes.push(work),
             (None, _) => {
                 to.queue.push_back(work);
                 to.given += 1;
@@ -213,12 +220,13 @@ impl Device {
 
     pub fn begin_capture(&mut self, stream: u64) -> Fails {
         self.outside_of_capture()?;
-        self.stream(stream)?.capture = Some(Vec::new());
+        let thread = std::thread::current().id();
+        self.stream(stream)?.capture = Some(Capture { thread, nodes: Vec::new() });
         Ok(())
     }
 
     pub fn end_capture(&mut self, stream: u64) -> Fails<u64> {
-        let nodes = self.stream(stream)?.capture.take().ok_or(INVALID_VALUE)?;
+        let Capture { nodes, .. } = self.stream(stream)?.capture.take().ok_or(INVALID_VALUE)?;
         let handle = self.handle();
         self.graphs.insert(handle, Arc::new(nodes));
         Ok(handle)
