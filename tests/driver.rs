@@ -254,27 +254,24 @@ fn a_fault_on_a_gpu_is_traced_to_its_launch() {
     assert!(at_once.contains("sgd_f32") && at_once.contains("grid ["), "{at_once}");
 }
 
-/// Tensors that are more than a round of staging holds, and those that fill pieces of it.
+/// More than both rounds of staging hold: the first is filled again while its bytes wait to be placed.
 #[test]
 fn many_bytes_cross_to_a_gpu_unharmed() {
     let Some(driver) = driver() else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
     let noise = |seed: u32| {
-        let values = (0..9_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) ^ seed) as f32).collect();
-        HostTensor::f32([9_000_000], values)
+        let values = (0..18_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) ^ seed) as f32).collect();
+        HostTensor::f32([18_000_000], values)
     };
     let inputs = BTreeMap::from([("a".to_string(), noise(1)), ("b".to_string(), noise(2))]);
     write_tensors(Path::new(&path("in")), &inputs, &BTreeMap::new()).unwrap();
-    let run = |driver: Option<&TempDir>, seed: &str, device: &str| {
-        let out = path(&format!("out-{device}-{seed}"));
+    let run = |driver: Option<&TempDir>, device: &str| {
+        let out = path(&format!("out-{device}"));
         let arguments = ["op", "run", "add", "--inputs", &path("in"), "--outputs", &out, "--device", device];
-        let done = rusa(driver, &[("RUSA_DRIVER_SEED", seed)], &arguments);
+        let done = rusa(driver, &[], &arguments);
         assert!(done.status.success(), "{}", text(&done.stderr));
         read_tensors(Path::new(&out)).unwrap().0
     };
-    let want = run(None, "0", "cpu");
-    for seed in ["0", "7"] {
-        assert!(run(Some(&driver), seed, "cuda") == want, "seed {seed}");
-    }
+    assert!(run(Some(&driver), "cuda") == run(None, "cpu"));
 }
