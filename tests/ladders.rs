@@ -528,7 +528,7 @@ fn launched(spec: &OpSpec, case: &Case, precision: Precision) -> Vec<&'static st
     program.launches().iter().flatten().map(|launch| launch.entry).collect()
 }
 
-/// What whole training steps run: tests/devices.rs.
+/// What whole training steps run: tests/devices.
 const IN_STEPS: [&str; 2] = ["batch_norm_running_f32", "cast_bf16_f32__multi"];
 
 fn every_rung() {

@@ -43,16 +43,26 @@ fn pointer<T>(handle: u64) -> *mut T {
     std::ptr::without_provenance_mut(handle as usize)
 }
 
+/// Name and sentence of an error.
+fn words(error: CUresult) -> [&'static CStr; 2] {
+    match error {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => [c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"],
+        CUresult::CUDA_ERROR_LAUNCH_FAILED => [c"CUDA_ERROR_LAUNCH_FAILED", c"unspecified launch failure"],
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS => {
+            [c"CUDA_ERROR_ILLEGAL_ADDRESS", c"an illegal memory access was encountered"]
+        }
+        _ => [c"CUDA_ERROR_OF_ANOTHER_KIND", c"another error"],
+    }
+}
+
 /// `extern "C"` functions whose pointers are their callers' to vouch for.
 macro_rules! driver {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $ty:ty),* $(,)?) $body:expr;)*) => { $(
         $(#[$doc])*
-        #[allow(non_snake_case, clippy::missing_safety_doc)]
+        #[allow(non_snake_case, unsafe_op_in_unsafe_fn, clippy::missing_safety_doc, reason = "as `cuda.h` has it")]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $ty),*) -> CUresult {
-            // SAFETY: as `cuda.h` asks of callers.
-            #[allow(unused_unsafe)]
-            unsafe { $body }
+            $body
         }
     )* };
 }
@@ -195,23 +205,11 @@ driver! {
 
     /// Also of a broken context.
     fn cuGetErrorName(error: CUresult, text: *mut *const c_char) {
-        let name = match error {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
-            CUresult::CUDA_ERROR_LAUNCH_FAILED => c"CUDA_ERROR_LAUNCH_FAILED",
-            CUresult::CUDA_ERROR_ILLEGAL_ADDRESS => c"CUDA_ERROR_ILLEGAL_ADDRESS",
-            _ => c"CUDA_ERROR_OF_ANOTHER_KIND",
-        };
-        text.write(name.as_ptr());
+        text.write(words(error)[0].as_ptr());
         CUresult::CUDA_SUCCESS
     };
     fn cuGetErrorString(error: CUresult, text: *mut *const c_char) {
-        let sentence = match error {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => c"out of memory",
-            CUresult::CUDA_ERROR_LAUNCH_FAILED => c"unspecified launch failure",
-            CUresult::CUDA_ERROR_ILLEGAL_ADDRESS => c"an illegal memory access was encountered",
-            _ => c"another error",
-        };
-        text.write(sentence.as_ptr());
+        text.write(words(error)[1].as_ptr());
         CUresult::CUDA_SUCCESS
     };
 }
